@@ -1,0 +1,1 @@
+"""Which pixels: the business application's own windows, one module per desktop."""

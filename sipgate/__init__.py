@@ -1,0 +1,1 @@
+"""sipgate: records telephone calls with one business window, for training only, by the rules of the CNIL."""

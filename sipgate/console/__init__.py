@@ -1,0 +1,1 @@
+"""The console: API and pages, authorisation, playback."""

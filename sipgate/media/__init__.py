@@ -1,0 +1,1 @@
+"""RTP to sealed audio during the call; afterwards sealed audio and film to one WebM."""

@@ -1,0 +1,1 @@
+"""What is kept: sealed files, the keys apart from them, the journal's file, the crash ledger."""

@@ -1,0 +1,1 @@
+"""The workstations: commands over MQTT, their certificates, their uploads."""
