@@ -1,0 +1,123 @@
+"""What goes out: data that ``service`` carries out, in order. Core never touches a port, a key or a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sipgate.core.events import StreamOffer
+from sipgate.core.policy import FilmPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a key, a ledger entry and ports, let the tap accept, answer with Opened or OpenFailed."""
+
+    session: int
+    streams: tuple[StreamOffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Let the tap refuse. One response for every refusal by policy; no reason, no log line (R12)."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Let the tap refuse because nothing can be written at all: the peer should fail over (503)."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Keep sound from ``answered_at_ns`` on. ``owner`` is the person whose recording it is (register id)."""
+
+    recording: str
+    session: int
+    connection: str
+    owner: int
+    enrolment: int
+    answered_at_ns: int
+    film: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restream:
+    """The peer's streams changed: receive these from now on."""
+
+    recording: str
+    streams: tuple[StreamOffer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartFilm:
+    """Arm and start the workstation: film from ``answered_at_ns``, under a lease that RenewFilm prolongs."""
+
+    recording: str
+    plan: FilmPlan
+    answered_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewFilm:
+    """The call still lives: prolong the lease."""
+
+    recording: str
+    workstation: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopFilm:
+    """The film ends at ``ended_at_ns``; later frames are dropped."""
+
+    recording: str
+    workstation: str
+    ended_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardFilm:
+    """Destroy what the workstation filmed of this recording."""
+
+    recording: str
+    workstation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Stop listening; keep the sound of [answered, ``ended_at_ns``]; journal, index, and make the WebM."""
+
+    recording: str
+    ended_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Stop listening; destroy key, media and ledger entry: nothing remains, not even that there was a call."""
+
+    recording: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The session is over: its ports may drain and be used again."""
+
+    session: int
+
+
+Effect = (
+    Open
+    | Refuse
+    | Unavailable
+    | Begin
+    | Restream
+    | StartFilm
+    | RenewFilm
+    | StopFilm
+    | DiscardFilm
+    | Finish
+    | Discard
+    | Release
+)
