@@ -175,7 +175,7 @@ def parse_selector(text: str, country: str) -> Selector:
     if (match := _RANGE.fullmatch(text)) and not _is_one_number(text, country):
         return _parse_range(match[1], match[2], country)
     compact = _SEPARATORS.sub("", text)
-    if "x" in compact.lower() or compact.endswith("*") and len(compact) > 1 and "#" not in compact:
+    if "x" in compact.lower() or (compact.endswith("*") and len(compact) > 1 and "#" not in compact):
         return _parse_pattern(compact)
     number = parse_number(text.removeprefix("tel:"), country)
     if number is None:

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sipgate.core.events import Party, Side
+from sipgate.core.events import Side
 from sipgate.core.lines import SelectorSet
 
 

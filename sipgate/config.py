@@ -1,0 +1,190 @@
+"""sipgate.toml, validated once. Unknown keys are refused; every error names its key and says what to write.
+
+There is no key that turns a rule of RULES.md off. What is left out takes the default below; a file with no
+``[[siprec.connection]]`` records nothing, since no peer may call.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sipgate.errors import ConfigurationError
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(_Section):
+    """The company's site: its name on pages and notices, its country for national telephone numbers."""
+
+    name: str = Field("This site", description="shown on pages and notices")
+    country: str = Field("FR", pattern="^[A-Z]{2}$", description="ISO 3166 code, for national telephone numbers")
+
+
+class Store(_Section):
+    """Where things are kept. ``keys`` is apart from ``data``: put it on another disk, and back it up apart."""
+
+    data: Path = Field(Path("data"), description="register, media, journal, crash ledger")
+    keys: Path = Field(Path("keys"), description="site key, recordings' wrapped keys, CA, signing keys")
+
+
+class Listen(_Section):
+    """One socket on which SIP is heard."""
+
+    transport: Literal["udp", "tcp"] = "udp"
+    address: IPAddress = IPv4Address("127.0.0.1")
+    port: Port = 5060
+
+
+class Connection(_Section):
+    """One recording client (PBX, SBC, proxy) that may open recording sessions, and what is true of it."""
+
+    name: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
+    addresses: tuple[IPNetwork, ...] = Field(min_length=1, description="whence it may call; nobody else is answered")
+    begins: Literal["answer", "early"] = Field(
+        description="'answer' when this client opens its session once the call is answered; 'early' when it may do so "
+        "at ringing or early media: then nothing is recorded until other evidence of the answer (RULES R2)"
+    )
+    announcement: Literal["before-answer"] = Field(
+        description="the caller's announcement has ended before the line answers, played by the PBX (RULES R10)"
+    )
+    telephone_key: str | None = Field(
+        None,
+        pattern=r"^[0-9*#]{1,8}$",
+        description="keys by which an employee on the telephone takes a call out of the recorder's reach (RULES R11)",
+    )
+
+
+class Siprec(_Section):
+    """The SIPREC session recording server (RFC 7866)."""
+
+    listen: tuple[Listen, ...] = (Listen(), Listen(transport="tcp"))
+    connection: tuple[Connection, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Siprec:
+        names = [c.name for c in self.connection]
+        if len(set(names)) != len(names):
+            raise ValueError("two connections have the same name")
+        return self
+
+
+class Media(_Section):
+    """Where RTP is received."""
+
+    address: IPAddress = IPv4Address("127.0.0.1")
+    first_port: Port = 30000
+    last_port: Port = 31999
+    silence_seconds: float = Field(300.0, gt=0, description="a session with no RTP for so long is over")
+
+    @model_validator(mode="after")
+    def _room(self) -> Media:
+        if self.last_port - self.first_port < 3:
+            raise ValueError("last_port leaves no room: a call takes two even ports")
+        return self
+
+
+class Lines(_Section):
+    """Lines that are never recorded. The console's list is added to this file (a union, DESIGN decision 9)."""
+
+    exclusions_file: Path | None = Field(None, description="text, one line a row; unreadable: nothing is recorded")
+
+
+class Mqtt(_Section):
+    """The broker. Without ``host`` sipgate runs one of its own (amqtt), good for a first try."""
+
+    host: str | None = None
+    port: Port = 8883
+    address: IPAddress = Field(IPv4Address("127.0.0.1"), description="where the embedded broker listens")
+    advertised_host: str | None = Field(None, description="the name under which workstations reach the broker")
+
+
+class Console(_Section):
+    """The console and the workstations' uploads, over HTTPS with a certificate of sipgate's own CA."""
+
+    address: IPAddress = IPv4Address("127.0.0.1")
+    port: Port = 8443
+    names: tuple[str, ...] = Field(("localhost", "127.0.0.1"), description="names and addresses in the certificate")
+
+
+class Film(_Section):
+    """How films are made."""
+
+    frames_per_second: int = Field(10, description="a cap; below 4 a film is a slide show, and refused (RULES R1)")
+
+    @field_validator("frames_per_second")
+    @classmethod
+    def _no_slide_show(cls, value: int) -> int:
+        if not 4 <= value <= 30:
+            raise ValueError("write 4 to 30: below 4 a film is a slide show, which is a screenshot (RULES R1)")
+        return value
+
+
+class Retention(_Section):
+    """How long recordings are kept, in days. The cap of 183 is the CNIL's (R14); there is no override (R22)."""
+
+    recordings_days: int = Field(90, ge=1)
+
+    @field_validator("recordings_days")
+    @classmethod
+    def _six_months(cls, value: int) -> int:
+        if value > 183:
+            raise ValueError("write 183 or fewer: recordings for training are kept 6 months at most (RULES R14)")
+        return value
+
+
+class Configuration(_Section):
+    """The whole file."""
+
+    site: Site = Site()
+    store: Store = Store()
+    siprec: Siprec = Siprec()
+    media: Media = Media()
+    lines: Lines = Lines()
+    mqtt: Mqtt = Mqtt()
+    console: Console = Console()
+    film: Film = Film()
+    retention: Retention = Retention()
+
+
+def load(path: Path) -> Configuration:
+    """Read and validate; relative paths are relative to the file. Raises ConfigurationError, one line an error."""
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{path}: no such file; give --config or write one (see README.md)") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}") from error
+    try:
+        found = Configuration.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigurationError(
+            "\n".join(_explain(path, e["loc"], e["msg"], e["type"]) for e in error.errors())
+        ) from error
+    return _anchored(found, path.resolve().parent)
+
+
+def _explain(path: Path, where: tuple[int | str, ...], message: str, kind: str) -> str:
+    key = ".".join(str(part) for part in where)
+    if kind == "extra_forbidden":
+        return f"{path}: {key}: unknown key; remove it or mend its spelling"
+    return f"{path}: {key}: {message.removeprefix('Value error, ')}"
+
+
+def _anchored(found: Configuration, folder: Path) -> Configuration:
+    store = Store(data=folder / found.store.data, keys=folder / found.store.keys)
+    file = found.lines.exclusions_file
+    lines = Lines(exclusions_file=folder / file if file is not None else None)
+    return found.model_copy(update={"store": store, "lines": lines})
