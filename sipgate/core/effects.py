@@ -32,7 +32,8 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Keep sound from ``answered_at_ns`` on. ``owner`` is the person whose recording it is (register id)."""
+    """Keep sound from ``answered_at_ns`` on. ``owner`` is the person whose recording it is (register id);
+    ``workstation`` the one that may film it."""
 
     recording: str
     session: int
@@ -40,7 +41,7 @@ class Begin:
     owner: int
     enrolment: int
     answered_at_ns: int
-    film: bool
+    workstation: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,31 @@
 
 The order is the rule: what denies is asked first, and whatever is unknown denies.
 
-==  =======================================  =====================================================
- 1  no policy, or its exclusions unreadable   refused (fail closed, DESIGN.md decision 2)
- 2  any party matches an exclusion            ``Protected``, which has no fields (R12)
- 3  the gate is not open                      refused (R13)
- 4  a side of the call is unidentified        refused: exclusion cannot be decided
- 5  no enrolment in force names a party       refused (R4)
- 6  its line has no holder, or several        refused (R4): whose recording would it be?
- 7  the holder has not acknowledged           refused (R9)
- 8  the enrolment's backlog is full           refused (R5)
- 9  no key reaches the recorder               refused (R11)
-==  =======================================  =====================================================
+==  ========================================  =====================================================
+ 1  any party matches an exclusion            ``Protected``, which has no fields (R12)
+ 2  the exclusions cannot be read             refused (fail closed, DESIGN.md decision 2)
+ 3  the connection is not configured          refused: nothing is known of its announcement (R10)
+ 4  the gate is not open                      refused (R13)
+ 5  a side of the call is unidentified        refused: exclusion cannot be decided (R12)
+ 6  no enrolment in force names a party       refused (R4)
+ 7  its line has no holder, or several        refused (R4): whose recording would it be?
+ 8  the holder has not acknowledged           refused (R9)
+ 9  the enrolment's backlog is full           refused (R5)
+10  no key reaches the recorder               refused (R11)
+==  ========================================  =====================================================
+
+Rows 6 to 10 are asked of every side of the call and every enrolment; one that passes them all permits. When both
+sides pass for different people (two trainees on the telephone with each other), the recording would be neither's own
+(R6): refused. A film enrolment goes before a sound enrolment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sipgate.core.events import Side
+from sipgate.core.events import Party, Side
 from sipgate.core.lines import SelectorSet
 
 
@@ -71,9 +76,14 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """All that decides, as one value. ``exclusions`` None: they cannot be read, so nothing is recorded."""
+    """All that decides, as one value.
 
-    exclusions: SelectorSet | None = field(repr=False)
+    ``exclusions`` protect always; ``exclusions_readable`` False says that the file could not be read: then these are
+    the last good ones, which still refuse, and nothing is recorded.
+    """
+
+    exclusions: SelectorSet = field(repr=False)
+    exclusions_readable: bool
     gate_open: bool
     enrolments: tuple[Enrolment, ...] = ()
     holders: tuple[Holder, ...] = ()
@@ -81,7 +91,10 @@ class Policy:
 
 
 class Reason(Enum):
-    """Why a call that nobody protects is not recorded: for the admin's dry run, never for a log of calls."""
+    """Why a call that nobody protects is not recorded: for the admin's dry run, never for a log of calls.
+
+    In the order of the table: of several refusals, the one that came furthest is the one to tell.
+    """
 
     EXCLUSIONS_UNREADABLE = "the exclusions cannot be read: nothing is recorded"
     GATE_CLOSED = "the activation gate is closed"
@@ -89,6 +102,7 @@ class Reason(Enum):
     UNIDENTIFIED = "a party of the call cannot be identified"
     NOT_ENROLLED = "no enrolment in force names a line of this call"
     NO_HOLDER = "the line is not assigned to one person"
+    TWO_OWNERS = "both sides are enrolled people: the recording would be neither's own"
     NOT_ACKNOWLEDGED = "the line's holder has not acknowledged the notice in force"
     BACKLOG_FULL = "the enrolment's backlog of unreviewed recordings is full"
     NO_PRIVATE_KEY = "no key for a private call reaches the recorder from this line"
@@ -118,3 +132,82 @@ class Permitted:
 
 
 Decision = Protected | Refused | Permitted
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What else is true at the moment: who can be reached, and what is being recorded.
+
+    ``reachable``: workstations that can be commanded and film nothing else. ``live``: recordings under way or not yet
+    counted in ``Enrolment.backlog``, by enrolment.
+    """
+
+    reachable: frozenset[str] = frozenset()
+    live: Mapping[int, int] = field(default_factory=dict)
+
+
+def decide(
+    policy: Policy | None, connection: str, parties: Sequence[Party], at_ns: int, surroundings: Surroundings
+) -> Decision:
+    """The decision for a call with ``parties`` at ``at_ns`` (Unix ns) on ``connection``: see the table above."""
+    if policy is not None and any(policy.exclusions.matches(p.identities) for p in parties):
+        return Protected()
+    denial = _denial(policy, connection, parties)
+    if policy is None or denial is not None:
+        return Refused(denial or Reason.EXCLUSIONS_UNREADABLE)
+    verdicts = list(_verdicts(policy, policy.connections[connection], parties, at_ns, surroundings))
+    grants = [v for v in verdicts if isinstance(v, Permitted)]
+    if len({g.owner for g in grants}) > 1:
+        return Refused(Reason.TWO_OWNERS)
+    if grants:
+        return max(grants, key=lambda g: g.film is not None)
+    order = list(Reason)
+    return Refused(max((v for v in verdicts if isinstance(v, Reason)), key=order.index, default=Reason.NOT_ENROLLED))
+
+
+def _denial(policy: Policy | None, connection: str, parties: Sequence[Party]) -> Reason | None:
+    if policy is None or not policy.exclusions_readable:
+        return Reason.EXCLUSIONS_UNREADABLE
+    if connection not in policy.connections:
+        return Reason.UNKNOWN_CONNECTION
+    if not policy.gate_open:
+        return Reason.GATE_CLOSED
+    identified = {p.side for p in parties if p.identities}
+    # A party without a name beside named ones could be anybody, a representative included.
+    if not {Side.CALLER, Side.CALLEE} <= identified or any(p.side is not None and not p.identities for p in parties):
+        return Reason.UNIDENTIFIED
+    return None
+
+
+def _verdicts(
+    policy: Policy, connection: Connection, parties: Sequence[Party], at_ns: int, surroundings: Surroundings
+) -> Iterator[Permitted | Reason]:
+    for party in parties:
+        for enrolment in policy.enrolments:
+            in_force = enrolment.starts_at_ns <= at_ns < enrolment.ends_at_ns
+            if party.side is not None and in_force and enrolment.lines.matches(party.identities):
+                yield _verdict(policy, connection, party, party.side, enrolment, surroundings)
+
+
+def _verdict(
+    policy: Policy,
+    connection: Connection,
+    party: Party,
+    side: Side,
+    enrolment: Enrolment,
+    surroundings: Surroundings,
+) -> Permitted | Reason:
+    holders = [h for h in policy.holders if h.line.matches(party.identities)]
+    if len(holders) != 1:
+        return Reason.NO_HOLDER
+    holder = holders[0]
+    if enrolment.trainee is not None and enrolment.trainee != holder.person:
+        return Reason.NO_HOLDER
+    if not holder.acknowledged:
+        return Reason.NOT_ACKNOWLEDGED
+    if enrolment.backlog + surroundings.live.get(enrolment.enrolment, 0) >= enrolment.capacity:
+        return Reason.BACKLOG_FULL
+    film = enrolment.film if enrolment.film and enrolment.film.workstation in surroundings.reachable else None
+    if film is None and connection.telephone_key is None:
+        return Reason.NO_PRIVATE_KEY
+    return Permitted(holder.person, enrolment.enrolment, side, film, connection.telephone_key)

@@ -1,0 +1,294 @@
+"""All calls at once: events in, effects out, deadlines. The only state in core.
+
+``handle(event)`` takes the time from the event; ``next_deadline()`` and ``handle_deadline(now_ns)`` renew the leases of
+films. Every permitted call is decided again at every change of parties, policy or reach; deny wins (``policy``), and
+what then happens is the table of ``call``.
+
+A call that is refused or protected leaves nothing here, not even its session number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sipgate.core import effects as fx
+from sipgate.core import events as ev
+from sipgate.core.call import Action, Input, State, step
+from sipgate.core.policy import (
+    Decision,
+    FilmPlan,
+    Permitted,
+    Policy,
+    Protected,
+    Reason,
+    Refused,
+    Surroundings,
+    decide,
+)
+
+RENEW_NS = 1_500_000_000
+"""How often a film's lease (5 s) is renewed: two renewals may be lost."""
+
+_DENIES_ALL = frozenset({Reason.UNIDENTIFIED})
+"""Refusals in mid-call after which nothing may remain: whoever joined could be protected."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """One permitted call.
+
+    ``filming``: the plan under which a lease is being renewed; ``filmed_on``: the workstation that may hold film of it.
+    ``digits``: the last telephone keys on the owner's side, as many as the key has.
+    """
+
+    session: int
+    connection: str
+    parties: tuple[ev.Party, ...] = field(repr=False)
+    streams: tuple[ev.StreamOffer, ...] = field(repr=False)
+    permit: Permitted
+    answered_at_ns: int | None
+    state: State = State.OPENING
+    recording: str | None = None
+    filming: FilmPlan | None = None
+    filmed_on: str | None = None
+    renew_at_ns: int = 0
+    digits: str = field(default="", repr=False)
+
+
+class Conductor:
+    """Decides for all calls. Not thread-safe: ``service`` calls it from one place."""
+
+    def __init__(self) -> None:
+        self._policy: Policy | None = None
+        self._calls: dict[int, _Call] = {}
+        self._workstations: dict[str, str] = {}
+        self._uncounted: dict[str, int] = {}
+        self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
+            ev.Offered: self._offered,
+            ev.Opened: self._opened,
+            ev.OpenFailed: self._open_failed,
+            ev.Answered: self._answered,
+            ev.PartiesChanged: self._parties_changed,
+            ev.StreamsChanged: self._streams_changed,
+            ev.Ended: self._ended,
+            ev.DigitPressed: self._digit_pressed,
+            ev.MediaFailed: self._media_failed,
+            ev.PrivateCall: self._private_call,
+            ev.Kept: self._kept,
+            ev.WorkstationUp: self._workstation_up,
+            ev.WorkstationDown: self._workstation_down,
+            ev.PolicyChanged: self._policy_changed,
+        }
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many permitted calls are being observed: an aggregate for health, never more."""
+        return len(self._calls)
+
+    def handle(self, event: ev.Event) -> list[fx.Effect]:
+        """Take one event, give the effects to carry out, in order."""
+        return list(self._handlers[type(event)](event))
+
+    def next_deadline(self) -> int | None:
+        """When ``handle_deadline`` wants to be called (ns, the events' clock), or None."""
+        return min((c.renew_at_ns for c in self._calls.values() if c.filming), default=None)
+
+    def handle_deadline(self, now_ns: int) -> list[fx.Effect]:
+        """Renew the leases that are due."""
+        due = [c for c in self._calls.values() if c.filming and c.renew_at_ns <= now_ns]
+        for call in due:
+            call.renew_at_ns = now_ns + RENEW_NS
+        return [fx.RenewFilm(c.recording, c.filming.workstation) for c in due if c.filming and c.recording]
+
+    # --- the tap's events -------------------------------------------------------------------------------------------
+
+    def _offered(self, event: ev.Offered) -> Iterator[fx.Effect]:
+        decision = self._decide(event.connection, event.parties, event.at_ns)
+        if event.session in self._calls or not isinstance(decision, Permitted):
+            yield fx.Refuse(event.session)
+            return
+        self._calls[event.session] = _Call(
+            event.session, event.connection, event.parties, event.streams, decision, event.answered_at_ns
+        )
+        yield fx.Open(event.session, event.streams)
+
+    def _opened(self, event: ev.Opened) -> Iterator[fx.Effect]:
+        call = self._calls.get(event.session)
+        if call is None:
+            return
+        call.recording = event.recording
+        yield from self._step(call, Input.OPENED, event.at_ns)
+        if call.answered_at_ns is not None:
+            yield from self._step(call, Input.ANSWERED, event.at_ns)
+
+    def _open_failed(self, event: ev.OpenFailed) -> Iterator[fx.Effect]:
+        yield from self._happen(event.session, Input.OPEN_FAILED, event.at_ns)
+
+    def _answered(self, event: ev.Answered) -> Iterator[fx.Effect]:
+        call = self._calls.get(event.session)
+        if call is not None and call.answered_at_ns is None:
+            call.answered_at_ns = event.at_ns
+            yield from self._step(call, Input.ANSWERED, event.at_ns)
+
+    def _parties_changed(self, event: ev.PartiesChanged) -> Iterator[fx.Effect]:
+        call = self._calls.get(event.session)
+        if call is not None:
+            call.parties = event.parties
+            yield from self._decide_again(call, event.at_ns)
+
+    def _streams_changed(self, event: ev.StreamsChanged) -> Iterator[fx.Effect]:
+        call = self._calls.get(event.session)
+        if call is not None and call.recording is not None and call.state is not State.GONE:
+            call.streams = event.streams
+            yield fx.Restream(call.recording, event.streams)
+
+    def _ended(self, event: ev.Ended) -> Iterator[fx.Effect]:
+        yield from self._happen(event.session, Input.ENDED if event.established else Input.FAILED, event.at_ns)
+
+    # --- events about a recording -----------------------------------------------------------------------------------
+
+    def _digit_pressed(self, event: ev.DigitPressed) -> Iterator[fx.Effect]:
+        call = self._of_recording(event.recording)
+        if call is None or call.permit.telephone_key is None or event.side is not call.permit.side:
+            return
+        key = call.permit.telephone_key
+        call.digits = (call.digits + event.digit)[-len(key) :]
+        if call.digits == key:
+            yield from self._step(call, Input.DENIED, event.at_ns)
+
+    def _media_failed(self, event: ev.MediaFailed) -> Iterator[fx.Effect]:
+        yield from self._happen_to_recording(event.recording, Input.LOST, event.at_ns)
+
+    def _private_call(self, event: ev.PrivateCall) -> Iterator[fx.Effect]:
+        if self._uncounted.pop(event.recording, None) is not None:
+            # Pressed during the call, heard just after its end: it is not in the index yet, and never will be.
+            yield fx.Discard(event.recording)
+        yield from self._happen_to_recording(event.recording, Input.DENIED, event.at_ns)
+
+    def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
+        self._uncounted.pop(event.recording, None)
+        yield from ()
+
+    # --- events about the world -------------------------------------------------------------------------------------
+
+    def _workstation_up(self, event: ev.WorkstationUp) -> Iterator[fx.Effect]:
+        rebooted = self._workstations.get(event.workstation) != event.boot
+        self._workstations[event.workstation] = event.boot
+        for call in list(self._calls.values()):
+            if rebooted and call.permit.film is not None and call.permit.film.workstation == event.workstation:
+                yield from self._decide_again(call, event.at_ns)
+                yield from self._start_film(call, event.at_ns)
+
+    def _workstation_down(self, event: ev.WorkstationDown) -> Iterator[fx.Effect]:
+        gone = set(self._workstations) if event.workstation is None else {event.workstation}
+        for workstation in gone:
+            self._workstations.pop(workstation, None)
+        for call in list(self._calls.values()):
+            plan = call.permit.film
+            if plan is None or plan.workstation not in gone:
+                continue
+            # The workstation's own lease ends the film. Sound goes on only where a telephone key can stop it (R11).
+            call.filming = None
+            if call.permit.telephone_key is None:
+                yield from self._step(call, Input.LOST, event.at_ns)
+
+    def _policy_changed(self, event: ev.PolicyChanged) -> Iterator[fx.Effect]:
+        self._policy = event.policy
+        for call in list(self._calls.values()):
+            yield from self._decide_again(call, event.at_ns)
+
+    # --- deciding ---------------------------------------------------------------------------------------------------
+
+    def _decide(self, connection: str, parties: tuple[ev.Party, ...], at_ns: int, of: _Call | None = None) -> Decision:
+        others = [c for c in self._calls.values() if c is not of and c.state is not State.SPENT]
+        busy = {c.filming.workstation for c in others if c.filming}
+        live = Counter(c.permit.enrolment for c in others)
+        live.update(self._uncounted.values())
+        reachable = frozenset(self._workstations) - busy
+        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live))
+
+    def _decide_again(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
+        if call.state is State.SPENT:
+            return
+        decision = self._decide(call.connection, call.parties, at_ns, call)
+        match decision:
+            case Permitted() if (decision.owner, decision.side) == (call.permit.owner, call.permit.side):
+                yield from self._still_permitted(call, decision, at_ns)
+            case Protected():
+                yield from self._step(call, Input.DENIED, at_ns)
+            case Refused(reason) if reason in _DENIES_ALL:
+                yield from self._step(call, Input.DENIED, at_ns)
+            case _:
+                yield from self._step(call, Input.LOST, at_ns)
+
+    def _still_permitted(self, call: _Call, decision: Permitted, at_ns: int) -> Iterator[fx.Effect]:
+        """The sound goes on; the film too, unless its enrolment is what has gone."""
+        plan = call.permit.film
+        keeps = plan is not None and (decision.film == plan or plan.workstation not in self._workstations)
+        if plan is not None and not keeps:
+            yield from self._end_film(call, fx.StopFilm, at_ns)
+        call.permit = replace(decision, enrolment=call.permit.enrolment, film=plan if keeps else None)
+
+    # --- stepping ---------------------------------------------------------------------------------------------------
+
+    def _of_recording(self, recording: str) -> _Call | None:
+        return next((c for c in self._calls.values() if c.recording == recording), None)
+
+    def _happen(self, session: int, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
+        call = self._calls.get(session)
+        if call is not None:
+            yield from self._step(call, happened, at_ns)
+
+    def _happen_to_recording(self, recording: str, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
+        call = self._of_recording(recording)
+        if call is not None:
+            yield from self._step(call, happened, at_ns)
+
+    def _step(self, call: _Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
+        call.state, actions = step(call.state, happened)
+        for action in actions:
+            yield from self._act(call, action, at_ns)
+        if call.state is State.GONE:
+            self._calls.pop(call.session, None)
+
+    def _act(self, call: _Call, action: Action, at_ns: int) -> Iterator[fx.Effect]:
+        recording = call.recording or ""
+        match action:
+            case Action.UNAVAILABLE:
+                yield fx.Unavailable(call.session)
+            case Action.BEGIN:
+                yield from self._begin(call, recording, at_ns)
+            case Action.FINISH:
+                self._uncounted[recording] = call.permit.enrolment
+                yield from self._end_film(call, fx.StopFilm, at_ns)
+                yield fx.Finish(recording, at_ns)
+            case Action.ERASE:
+                yield from self._end_film(call, fx.DiscardFilm, at_ns)
+                yield fx.Discard(recording)
+            case Action.RELEASE:
+                yield fx.Release(call.session)
+
+    def _begin(self, call: _Call, recording: str, at_ns: int) -> Iterator[fx.Effect]:
+        permit, answered = call.permit, call.answered_at_ns or at_ns
+        workstation = permit.film.workstation if permit.film else None
+        yield fx.Begin(recording, call.session, call.connection, permit.owner, permit.enrolment, answered, workstation)
+        yield from self._start_film(call, at_ns)
+
+    def _start_film(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
+        plan, recording, answered_at_ns = call.permit.film, call.recording, call.answered_at_ns
+        if plan is None or recording is None or answered_at_ns is None or call.state is not State.RECORDING:
+            return
+        call.filming, call.filmed_on, call.renew_at_ns = plan, plan.workstation, at_ns + RENEW_NS
+        yield fx.StartFilm(recording, plan, answered_at_ns)
+
+    def _end_film(self, call: _Call, how: type[fx.StopFilm] | type[fx.DiscardFilm], at_ns: int) -> Iterator[fx.Effect]:
+        call.filming = None
+        if call.filmed_on is None or call.recording is None:
+            return
+        if how is fx.StopFilm:
+            yield fx.StopFilm(call.recording, call.filmed_on, at_ns)
+        else:
+            yield fx.DiscardFilm(call.recording, call.filmed_on)
