@@ -15,6 +15,11 @@ brokers deliver late, twice, or what somebody else sent (LAB.md §7).
 
 Clock: the workstation sends ``ClockProbe(t0)``; the server answers at once with ``ClockReply(t0, t1, t2)``; from the
 arrival t3, offset = ((t1-t0)+(t2-t3))/2 and uncertainty = ((t3-t0)-(t2-t1))/2, as in NTP (RFC 5905 §8).
+The workstation probes at once after every connect and then every ``PROBE_SECONDS``, and after *every* reply sends
+``Ready`` with its present best offset (of the last few replies, not older). The server takes a boot for alive only
+when its latest probe's t0 + offset is now: what was recorded earlier and is played again shows an earlier time. A
+workstation silent for ``SILENCE_SECONDS`` is down, since brokers send the Last Will of a frozen client late or never
+(LAB.md §7).
 
 A film is uploaded while it is made. The plaintext of a segment is a sequence of records
 ``>B key | q pts_ns | H width | H height | I size | size bytes of one VP9 frame``, where ``pts_ns`` counts from the
@@ -62,6 +67,8 @@ LEASE_SECONDS = 5.0
 RENEW_SECONDS = 1.5
 """How often the server renews: two renewals may be lost before the lease ends."""
 COMMAND_LIFETIME_NS = 3_000_000_000
+PROBE_SECONDS = 2.0
+SILENCE_SECONDS = 7.0
 MINIMUM_FRAMES_PER_SECOND = 4
 """A slide show is a screenshot (R1): a cap below this is refused."""
 SEGMENT_MAGIC = b"SGF1"
