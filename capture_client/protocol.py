@@ -134,6 +134,9 @@ class Renew:
     VERB: ClassVar[str] = "renew"
     recording: str
     lease_seconds: float = LEASE_SECONDS
+    at_ns: int = 0
+    """The server's time at which the call still lived: what was filmed before it lies before any hangup and may be
+    uploaded. 0: not said; then nothing is uploaded until the stop."""
 
 
 @dataclass(frozen=True, slots=True)
