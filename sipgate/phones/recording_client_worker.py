@@ -66,7 +66,8 @@ class _Session(pj.Call):
     def onStreamDestroyed(self, prm: Any) -> None:
         self.streams.pop(prm.streamIdx, None)
         try:
-            self.packets[prm.streamIdx] = self.getStreamStat(prm.streamIdx).rtcp.txStat.pkt
+            statistics = self.getStreamStat(prm.streamIdx)  # held: its parts live as long as it does
+            self.packets[prm.streamIdx] = statistics.rtcp.txStat.pkt
         except pj.Error:
             self.packets[prm.streamIdx] = 0  # never came to send
 

@@ -115,17 +115,26 @@ class Parent:
 
 @contextmanager
 def failures_reported(parent: Parent, doing: Mapping[str, str]) -> Iterator[None]:
-    """Turn the library's error into a ``failed`` report that says what ``doing["what"]`` was, without identities."""
+    """Turn the library's error into a ``failed`` report that says what ``doing["what"]`` was, without identities, and
+    end the process."""
     try:
         yield
     except pj.Error as error:
         parent.say("failed", what=f"{doing['what']}: {error.reason}")
+        os._exit(1)  # taking the library down from here would only add an abort
 
 
 def player(path: Path | str) -> Any:
     """A player of a 16-bit WAV that plays it once, then nothing. Starts when it is first connected."""
     made = pj.AudioMediaPlayer()
     made.createPlayer(str(path), pj.PJMEDIA_FILE_NO_LOOP)
+    return made
+
+
+def recorder(path: str) -> Any:
+    """A writer of a 16-bit WAV. Its header is right once the last reference is dropped."""
+    made = pj.AudioMediaRecorder()
+    made.createRecorder(path)
     return made
 
 

@@ -67,19 +67,24 @@ class Worker:
         except (OSError, ValueError) as error:  # ValueError: closed by ourselves
             raise PeerError(f"the {self._name} no longer takes orders") from error
 
-    def expect(self, *events: str, within: float) -> Report:
-        """The first report, already here or still to come, of one of ``events``; others are kept for later calls.
+    def expect(self, *events: str, within: float, call: str | None = None) -> Report:
+        """The first report, already here or still to come, of one of ``events``; others are kept for later.
 
-        Raises PeerError on ``failed``, on the process' death, and after ``within`` seconds.
+        ``call`` narrows it to the reports of one call. Raises PeerError on ``failed``, on the process' death, and
+        after ``within`` seconds.
         """
+
+        def awaited(report: Report) -> bool:
+            return report["event"] in events and (call is None or report.get("call") == call)
+
         for report in self._kept:
-            if report["event"] in events:
+            if awaited(report):
                 self._kept.remove(report)
                 return report
         deadline = time.monotonic() + within
         while True:
             report = self._next(deadline, " or ".join(events))
-            if report["event"] in events:
+            if awaited(report):
                 return report
             self._kept.append(report)
 
