@@ -1,0 +1,322 @@
+"""One SIP message: read from bytes, checked, answered (RFC 3261 §7, §8.1.1, §8.2.6, §18.2).
+
+Reading has two steps, so that what is malformed can still be answered with the status that the RFC names:
+``split`` cuts bytes into start line, header fields and body, and only fails on what is no SIP at all; ``check``
+applies ``sipmessage``'s grammar to the fields that every request must have. ``reply`` echoes fields as they came.
+
+Nothing here puts a field's value into an error: messages end in logs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sipmessage import URI, Address, CSeq, Via
+from sipmessage.message import COMPACT_FORMS
+
+from sipgate.errors import SipError
+
+HeaderFields = Mapping[str, list[str]]
+Parsed = TypeVar("Parsed")
+
+MAX_HEADER = 16_384  # bytes up to the empty line; the longest INVITE seen (INTEROP) needs under 2,000
+MAX_BODY = 131_072  # SDP and metadata of a conference; a UDP datagram cannot even hold it
+
+_LONG = {short: name.lower() for short, name in COMPACT_FORMS.items()}
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_DIGITS = re.compile(r"[0-9]{1,10}")
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+_RPORT = re.compile(r";\s*rport\s*(?=;|$)", re.IGNORECASE)
+_TOP_VIA = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")*')
+_ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-type", "content-length")
+_ECHOED = ("via", "from", "to", "call-id", "cseq")
+_SPELT = {"call-id": "Call-ID", "cseq": "CSeq"}
+_MAX_SEQUENCE = 2**31 - 1  # RFC 3261 §8.1.1.5
+
+PHRASES = {
+    100: "Trying",
+    200: "OK",
+    400: "Bad Request",
+    405: "Method Not Allowed",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    491: "Request Pending",
+    500: "Server Internal Error",
+    503: "Service Unavailable",
+    505: "Version Not Supported",
+    603: "Decline",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Where a message came from, and where what answers it goes.
+
+    ``channel`` is the shell's number of a listening UDP socket or of a TCP connection.
+    """
+
+    transport: str
+    channel: int
+    address: str = field(repr=False)
+    port: int = field(repr=False)
+
+    @property
+    def reliable(self) -> bool:
+        """Whether the transport itself repeats what is lost."""
+        return self.transport != "udp"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Raw:
+    """A message cut up but not understood. ``fields``: lower-case long names. ``flaw``: a line that is no field."""
+
+    start: str
+    fields: dict[str, list[str]]
+    body: bytes
+    flaw: SipError | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """A request whose mandatory fields have been understood."""
+
+    method: str
+    uri: str
+    fields: dict[str, list[str]]
+    body: bytes
+    via: Via
+    call_id: str
+    from_tag: str
+    to_tag: str | None
+    sequence: int
+
+    def get(self, name: str) -> str | None:
+        """The first value of a field (lower-case long name), or None."""
+        values = self.fields.get(name)
+        return values[0] if values else None
+
+    def tokens(self, name: str) -> list[str]:
+        """All comma-separated tokens of a field, in lower case."""
+        return [t.strip().lower() for v in self.fields.get(name, ()) for t in v.split(",") if t.strip()]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Response:
+    """A response, as far as a client transaction needs it."""
+
+    status: int
+    branch: str
+    method: str
+
+
+def split(data: bytes) -> Raw:
+    """Cut a whole message. Raises SipError when there is no start line or no end of the header."""
+    head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    if not end:
+        raise SipError("the header has no end", reason="Bad Request: No Empty Line After Header")
+    # Values must be echoed bit by bit, whatever their bytes (RFC 3261 §8.2.6.2).
+    start, *lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
+    fields: dict[str, list[str]] = {}
+    flaw = None
+    if len(head) > MAX_HEADER:
+        flaw = SipError("the header is too long", 413, "Request Entity Too Large: Header")
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t").lower()
+        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(line):
+            flaw = flaw or SipError("a line of the header is no header field", reason="Bad Header Line")
+            continue
+        fields.setdefault(_LONG.get(name, name), []).append(value.strip(" \t"))
+    if _CONTROL.search(start):
+        flaw = flaw or SipError("the start line holds control characters", reason="Bad Start Line")
+    return Raw(start, fields, body, flaw)
+
+
+def check(raw: Raw) -> Request | Response:
+    """Understand what every message must have. Raises SipError: the status, and the field in its reason."""
+    if raw.flaw is not None:
+        raise raw.flaw
+    if raw.start.startswith("SIP/2.0 "):
+        return _check_response(raw)
+    method, uri = _check_start(raw.start)
+    for name in _ONCE:
+        if len(raw.fields.get(name, ())) > 1:
+            raise _bad(name, "Repeated")
+    via, _ = _top_via(raw.fields)
+    from_tag = _tag(raw.fields, "from")
+    if from_tag is None:
+        raise SipError("From has no tag", reason="Missing Tag In From Header Field")
+    call_id = _field(raw.fields, "call-id")
+    if not call_id or " " in call_id:
+        raise _bad("call-id")
+    cseq = _typed(CSeq.parse, _field(raw.fields, "cseq"), "cseq")
+    if cseq.sequence > _MAX_SEQUENCE or cseq.method != method:
+        raise _bad("cseq")
+    _check_uri(uri)
+    body = _body(raw)
+    return Request(method, uri, raw.fields, body, via, call_id, from_tag, _tag(raw.fields, "to"), cseq.sequence)
+
+
+def content_length(fields: HeaderFields) -> int | None:
+    """The Content-Length, or None when absent. Raises SipError when it is no number or said twice."""
+    values = fields.get("content-length")
+    if not values:
+        return None
+    if len(values) > 1 or not _DIGITS.fullmatch(values[0]):
+        raise _bad("content-length")
+    return int(values[0])
+
+
+def address_of(value: str, name: str) -> Address:
+    """A name-addr or addr-spec field. Raises SipError naming the field."""
+    return _typed(Address.parse, value, name)
+
+
+def branch_key(via: Via) -> tuple[str, str, int]:
+    """Branch and sent-by, which together name a transaction (RFC 3261 §17.2.3); branch is empty when not RFC 3261's."""
+    branch = via.parameters.get("branch") or ""
+    return (branch if branch.startswith("z9hG4bK") else ""), via.host.lower(), via.port or 5060
+
+
+def answerable(fields: HeaderFields) -> bool:
+    """Whether a response can be made at all: every field that it must echo is there."""
+    return all(fields.get(name) for name in _ECHOED)
+
+
+def return_flow(fields: HeaderFields, flow: Flow) -> Flow:
+    """Where the response goes (RFC 3261 §18.2.2, RFC 3581 §4).
+
+    Over UDP: to the source's address, and to its port if the client asked so by ``rport``, else to the port of the Via.
+    ``maddr`` is not followed: we answer only whom we know.
+    """
+    if flow.reliable:
+        return flow
+    try:
+        via, text = _top_via(fields)
+    except SipError:
+        return flow
+    port = flow.port if _RPORT.search(text) else via.port or 5060
+    return flow if port == flow.port else Flow(flow.transport, flow.channel, flow.address, port)
+
+
+def reply(
+    fields: HeaderFields,
+    flow: Flow,
+    status: int,
+    *,
+    reason: str | None = None,
+    to_tag: str | None = None,
+    extra: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> bytes:
+    """A response that echoes the request's fields (RFC 3261 §8.2.6.2); ``to_tag`` is added where To has none."""
+    lines = [f"SIP/2.0 {status} {reason or PHRASES[status]}"]
+    for index, value in enumerate(fields.get("via", ())):
+        lines.append(f"Via: {_received(value, flow) if index == 0 else value}")
+    for name in _ECHOED[1:]:
+        for value in fields.get(name, ())[:1]:
+            tagged = name == "to" and to_tag is not None and ";tag=" not in value.lower().replace(" ", "")
+            lines.append(f"{_SPELT.get(name, name.title())}: {value}{f';tag={to_tag}' if tagged else ''}")
+    lines += [f"{name}: {value}" for name, value in extra]
+    lines.append(f"Content-Length: {len(body)}\r\n\r\n")
+    return "\r\n".join(lines).encode("utf-8", "surrogateescape") + body
+
+
+def _check_start(start: str) -> tuple[str, str]:
+    bits = start.split(" ")
+    if len(bits) >= 3 and bits[-1] != "SIP/2.0" and _VERSION.fullmatch(bits[-1]):
+        if bits[-1].upper() == "SIP/2.0":  # RFC 3261 §7.1: case-insensitive, though sent in upper case
+            bits[-1] = "SIP/2.0"
+        else:
+            raise SipError("the SIP version is not 2.0", 505)
+    if len(bits) != 3 or bits[2] != "SIP/2.0" or not _TOKEN.fullmatch(bits[0]) or not bits[1]:
+        raise SipError("the request line is malformed", reason="Bad Request-Line")
+    return bits[0], bits[1]
+
+
+def _check_uri(uri: str) -> None:
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        raise SipError("the Request-URI is malformed", reason="Bad Request-URI")
+    if scheme[1].lower() not in {"sip", "sips", "tel"}:
+        raise SipError("the scheme of the Request-URI is not supported", 416)
+    try:
+        URI.parse(scheme[1].lower() + uri[scheme.end(1) :])
+    except (ValueError, TypeError) as error:
+        raise SipError("the Request-URI is malformed", reason="Bad Request-URI") from error
+
+
+def _check_response(raw: Raw) -> Response:
+    code = raw.start[8:11]
+    if not re.fullmatch(r"[1-6][0-9][0-9]", code) or raw.start[11:12] not in {"", " "}:
+        raise SipError("the status line is malformed")
+    via, _ = _top_via(raw.fields)
+    cseq = _typed(CSeq.parse, _field(raw.fields, "cseq"), "cseq")
+    return Response(int(code), via.parameters.get("branch") or "", cseq.method)
+
+
+def _body(raw: Raw) -> bytes:
+    length = content_length(raw.fields)
+    if length is None:
+        return raw.body
+    if length > len(raw.body):  # RFC 3261 §18.3: the datagram ends before its body does
+        raise SipError("the body is shorter than Content-Length", reason="Bad Content-Length Header Field")
+    return raw.body[:length]
+
+
+def _top_via(fields: HeaderFields) -> tuple[Via, str]:
+    value = _field(fields, "via")
+    match = _TOP_VIA.match(value)
+    text = match[0].strip() if match else value
+    return _typed(Via.parse, text, "via"), text
+
+
+def _received(value: str, flow: Flow) -> str:
+    match = _TOP_VIA.match(value)
+    text = match[0].rstrip() if match else value
+    rest = value[match.end() :] if match else ""
+    marked, asked = _RPORT.subn(f";rport={flow.port}", text, count=1)
+    if (asked or not _sent_by_is(text, flow.address)) and ";received=" not in text.lower():
+        marked += f";received={flow.address}"
+    return marked + rest
+
+
+def _sent_by_is(text: str, address: str) -> bool:
+    sent_by = text.partition(";")[0].rpartition(" ")[2]
+    host = sent_by[1:].partition("]")[0] if sent_by.startswith("[") else sent_by.partition(":")[0]
+    return host == address
+
+
+def _tag(fields: HeaderFields, name: str) -> str | None:
+    return address_of(_field(fields, name), name).parameters.get("tag")
+
+
+def _field(fields: HeaderFields, name: str) -> str:
+    values = fields.get(name)
+    if not values:
+        raise _bad(name, "Missing")
+    return values[0]
+
+
+def _typed(parse: Callable[[str], Parsed], value: str, name: str) -> Parsed:
+    try:
+        return parse(value)
+    except (ValueError, TypeError) as error:  # TypeError: sipmessage stumbles over a parameter called "self"
+        raise _bad(name) from error
+
+
+def _bad(name: str, how: str = "Bad") -> SipError:
+    spelt = _SPELT.get(name, name.title())
+    return SipError(f"{how.lower()} {spelt} header field", reason=f"{how} {spelt} Header Field")

@@ -1,0 +1,189 @@
+"""Recording metadata (RFC 7865): who takes part, who speaks on which stream; complete documents and partial updates.
+
+Both namespaces are read, RFC 7865's and the drafts' ``urn:ietf:params:xml:ns:siprec``: elements are known by their
+local names, and attributes in either spelling (``participant_id``, or ``id`` of the drafts, where ``send`` and ``recv``
+stand inside the participant).
+
+Real clients send XML that is none (OpenSIPS does not escape ``&`` in display names). It is mended if that suffices;
+else the identities are scanned for, since a party who is in the text must be seen (R12). A document with a DTD is
+never read: entities could hide who is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import unescape
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
+
+from sipgate.errors import MetadataError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+MAX_PARTICIPANTS = 64
+
+_BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)")
+_NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_PARTICIPANT = re.compile(r"<(?:\w+:)?participant[\s>].*?(?=<(?:\w+:)?participant[\s>]|\Z)", re.DOTALL)
+_AOR = re.compile(r"""\saor\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_SESSION_ID = re.compile(r"<(?:\w+:)?sipSessionID[^>]*>([^<]+)<", re.IGNORECASE)
+_URI = re.compile(r"""\b(?:sips?|tel):[^\s<>"',]+""", re.IGNORECASE)
+_QUOTES = {"&quot;": '"', "&apos;": "'"}
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Participant:
+    """One participant: every address of record that its nameIDs give, in order."""
+
+    aors: tuple[str, ...]
+
+
+@dataclass(slots=True, repr=False)
+class Metadata:
+    """What the documents so far say together.
+
+    ``participants`` is in the order in which they were first named. ``labels``: stream id to SDP label. ``sends``:
+    participant id to the ids of the streams that it sends. ``mentioned``: every SIP or tel URI anywhere in the text,
+    vendors' extensions included. ``session_ids``: the Call-IDs of the recorded call.
+    """
+
+    participants: dict[str, Participant] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    sends: dict[str, frozenset[str]] = field(default_factory=dict)
+    mentioned: frozenset[str] = frozenset()
+    session_ids: frozenset[str] = frozenset()
+
+    def sent_labels(self, participant_id: str) -> frozenset[str]:
+        """The SDP labels of the streams that a participant sends."""
+        streams = self.sends.get(participant_id, frozenset())
+        return frozenset(self.labels[stream] for stream in streams if stream in self.labels)
+
+    def update(self, document: bytes) -> None:
+        """Take in one document: a complete one replaces, a partial one is merged (RFC 7865 §6.1.1, RFC 7866 §9.1).
+
+        Raises MetadataError when no party can be read of a document that should name some; nothing has changed then.
+        """
+        root = _read(document)
+        if root is None:
+            self._scan(_text(document))
+            return
+        mode = _child_text(root, "datamode")
+        # Without a mode, a document that names nobody is about something else: it updates.
+        complete = mode.lower() != "partial" if mode else any(_name(e) == "participant" for e in root)
+        fresh = Metadata() if complete else self._copy()
+        fresh._merge(root)
+        if complete and not any(p.aors for p in fresh.participants.values()):
+            raise MetadataError("the metadata names no participant")
+        fresh.mentioned |= _uris(_text(document))
+        self._become(fresh)
+
+    def _copy(self) -> Metadata:
+        return Metadata(dict(self.participants), dict(self.labels), dict(self.sends), self.mentioned, self.session_ids)
+
+    def _become(self, other: Metadata) -> None:
+        self.participants, self.labels, self.sends = other.participants, other.labels, other.sends
+        self.mentioned, self.session_ids = other.mentioned, other.session_ids
+
+    def _merge(self, root: Element) -> None:
+        sends: dict[str, set[str]] = {}
+        here: dict[str, bool] = {}
+        for element in root:
+            match _name(element):
+                case "participant":
+                    self._merge_participant(element, sends)
+                case "stream":
+                    if label := _child_text(element, "label"):
+                        self.labels[_id(element, "stream")] = label
+                case "participantstreamassoc":
+                    _collect_sends(_id(element, "participant"), element, sends)
+                case "participantsessionassoc":
+                    identifier = _id(element, "participant")
+                    stays = _child_text(element, "disassociate-time") is None
+                    here[identifier] = here.get(identifier, False) or stays
+                case "session":
+                    found = ((e.text or "").strip() for e in element if _name(e) == "sipsessionid")
+                    self.session_ids |= {text for text in found if text}
+        self.sends |= {identifier: frozenset(streams) for identifier, streams in sends.items()}
+        for identifier, stays in here.items():
+            if not stays:  # who has left every session of this document is not a party any more
+                self.participants.pop(identifier, None)
+                self.sends.pop(identifier, None)
+
+    def _merge_participant(self, element: Element, sends: dict[str, set[str]]) -> None:
+        identifier = _id(element, "participant") or f"#{len(self.participants)}"
+        aors: list[str] = []
+        for name in element.iter():
+            aor = name.get("aor") or (name.text if _name(name) == "aor" else None)
+            if aor and aor.strip():
+                aors.append(aor.strip())
+        known = self.participants.get(identifier)
+        if aors or known is None:
+            self.participants[identifier] = Participant(tuple(aors))
+        if len(self.participants) > MAX_PARTICIPANTS:
+            raise MetadataError("the metadata names too many participants")
+        if any(_name(child) == "send" for child in element):
+            _collect_sends(identifier, element, sends)
+
+    def _scan(self, text: str) -> None:
+        found: dict[str, Participant] = {}
+        for index, match in enumerate(_PARTICIPANT.finditer(text)):
+            aors = tuple(unescape(a or b, _QUOTES).strip() for a, b in _AOR.findall(match[0]))
+            if any(aors) and index < MAX_PARTICIPANTS:
+                found[f"scanned #{index}"] = Participant(aors)
+        if not found:
+            raise MetadataError("the metadata is no XML, and no participant can be read out of it")
+        self.participants, self.labels, self.sends = found, {}, {}
+        self.mentioned |= _uris(text)
+        self.session_ids |= {text.strip() for text in _SESSION_ID.findall(text)}
+
+
+def _collect_sends(participant: str, element: Element, sends: dict[str, set[str]]) -> None:
+    streams = {(e.text or "").strip() for e in element if _name(e) == "send"}
+    known = sends.setdefault(participant, set())
+    if _child_text(element, "disassociate-time") is None:
+        known |= streams
+
+
+def _read(document: bytes) -> Element | None:
+    """The root element; None when the document cannot even be mended. Raises MetadataError for a DTD."""
+    for attempt in (document, None):
+        try:
+            root: Element = fromstring(_mended(document) if attempt is None else attempt, forbid_dtd=True)
+        except DefusedXmlException as error:
+            raise MetadataError("the metadata brings a DTD, which is never read") from error
+        except (ParseError, ValueError, LookupError):
+            continue
+        return root
+    return None
+
+
+def _mended(document: bytes) -> str:
+    return _BARE_AMPERSAND.sub("&amp;", _NO_XML_CHARACTER.sub("", _text(document))).strip()
+
+
+def _text(document: bytes) -> str:
+    if document.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return document.decode("utf-16", "replace")
+    return document.decode("utf-8-sig", "replace")
+
+
+def _uris(text: str) -> frozenset[str]:
+    return frozenset(unescape(uri, _QUOTES) for uri in _URI.findall(text))
+
+
+def _name(element: Element) -> str:
+    return str(element.tag).rpartition("}")[2].lower()
+
+
+def _id(element: Element, kind: str) -> str:
+    return (element.get(f"{kind}_id") or element.get("id") or element.get(kind) or "").strip()
+
+
+def _child_text(element: Element, name: str) -> str | None:
+    found: Iterable[Element] = (child for child in element if _name(child) == name)
+    return next(((child.text or "").strip() or None for child in found), None)

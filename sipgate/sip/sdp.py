@@ -1,0 +1,171 @@
+"""Session descriptions (RFC 8866) and the answer of a recording server (RFC 3264, RFC 7866 §9.1).
+
+Every m-line is answered, in order, with a port of its own or 0; what is taken is received only; labels are echoed.
+Taken: audio over RTP/AVP in G.711, with telephone-event beside it. SRTP and video are answered with port 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sipgate.errors import SdpError
+
+MAX_STREAMS = 8  # a conference's; further m-lines are answered with port 0
+
+_PORT = re.compile(r"([0-9]{1,5})(?:/[0-9]{1,5})?")
+_RTPMAP = re.compile(r"([0-9]{1,3})\s+([^\s/]+)/([0-9]{1,7})(?:/([0-9]{1,3}))?")
+_CONNECTION = re.compile(r"IN\s+(IP4|IP6)\s+([^\s/]+)(?:/[0-9/]+)?")
+_ORIGIN = re.compile(r"\S+ [0-9]+ [0-9]+ IN IP[46] \S+")
+_STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}  # RFC 3551 §6
+_VOICE = frozenset({"PCMU", "PCMA"})
+_EVENTS = "telephone-event"
+_DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MediaLine:
+    """One m-line. ``address`` is None when the description gives it none; ``label`` as in RFC 4574, or None."""
+
+    kind: str
+    port: int
+    protocol: str
+    formats: tuple[str, ...]
+    address: str | None
+    direction: str
+    label: str | None
+    encodings: tuple[tuple[int, str, int], ...]
+
+    @property
+    def payload_types(self) -> tuple[tuple[int, str], ...]:
+        """What we take of it, in the offerer's order; empty when there is no G.711 at all."""
+        found = tuple((number, name) for number, name, rate in self.encodings if rate == 8000 and _is_taken(name))
+        return found if any(name in _VOICE for _, name in found) else ()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is answered with a port."""
+        return self.kind == "audio" and self.protocol == "RTP/AVP" and self.port != 0 and bool(self.payload_types)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Description:
+    """A session description, as far as a recording server needs it."""
+
+    media: tuple[MediaLine, ...]
+
+    def wanted(self) -> tuple[MediaLine, ...]:
+        """The m-lines that are answered with a port, in order."""
+        return tuple(line for line in self.media if line.wanted)[:MAX_STREAMS]
+
+
+def parse(data: bytes) -> Description:
+    """Read an offer. Raises SdpError naming the line; lines end in CRLF or LF (RFC 8866 §5)."""
+    lines = [line.rstrip(" \t") for line in data.decode("utf-8", "replace").replace("\r\n", "\n").split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines or lines[0] != "v=0":
+        raise SdpError("the first line is not v=0")
+    session: list[str] = []
+    sections: list[list[str]] = []
+    for line in lines:
+        if len(line) < 2 or line[1] != "=":
+            raise SdpError("a line is not of the form x=...")
+        if line.startswith("m="):
+            sections.append([])
+        (sections[-1] if sections else session).append(line)
+    if not any(line.startswith("o=") and _ORIGIN.fullmatch(line[2:]) for line in session):
+        raise SdpError("o= is missing or malformed")
+    address, direction = _address(session), _direction(session) or "sendrecv"
+    return Description(tuple(_media(section, address, direction) for section in sections))
+
+
+def answer(offer: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
+    """The answer. ``ports``: one for each of ``offer.wanted()``, in that order. ``address``: where RTP is received."""
+    family = "IP6" if ":" in address else "IP4"
+    lines = [
+        "v=0",
+        f"o=- {session} {version} IN {family} {address}",
+        "s=-",
+        f"c=IN {family} {address}",
+        "t=0 0",
+    ]
+    taken = dict(zip((id(line) for line in offer.wanted()), ports, strict=True))
+    for line in offer.media:
+        lines += _answered(line, taken.get(id(line), 0))
+    return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
+
+
+def _is_taken(name: str) -> bool:
+    return name in _VOICE or name == _EVENTS
+
+
+def _answered(line: MediaLine, port: int) -> list[str]:
+    label = [] if line.label is None else [f"a=label:{line.label}"]
+    if port == 0:
+        return [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats)}", *label]
+    types = line.payload_types
+    lines = [f"m=audio {port} RTP/AVP {' '.join(str(number) for number, _ in types)}"]
+    for number, name in types:
+        lines.append(f"a=rtpmap:{number} {name}/8000")
+        if name == _EVENTS:
+            lines.append(f"a=fmtp:{number} 0-15")
+    # RFC 3264 §6.1: to an inactive or recvonly offer there is nothing that we could receive.
+    receives = line.direction in {"sendonly", "sendrecv"}
+    return [*lines, *label, "a=recvonly" if receives else "a=inactive"]
+
+
+def _media(section: list[str], address: str | None, direction: str) -> MediaLine:
+    fields = section[0][2:].split()
+    if len(fields) < 4 or not (port := _PORT.fullmatch(fields[1])) or int(port[1]) > 65535:
+        raise SdpError("m= is malformed")
+    formats = tuple(fields[3:])
+    found = MediaLine(
+        kind=fields[0].lower(),
+        port=int(port[1]),
+        protocol=fields[2].upper(),
+        formats=formats,
+        address=_address(section) or address,
+        direction=_direction(section) or direction,
+        label=_attribute(section, "label"),
+        encodings=_encodings(section, formats),
+    )
+    if found.wanted and found.address is None:
+        raise SdpError("c= is missing")
+    return found
+
+
+def _encodings(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str, int], ...]:
+    mapped: dict[int, tuple[str, int]] = dict(_STATIC)
+    for line in section:
+        if line.startswith("a=rtpmap:"):
+            match = _RTPMAP.fullmatch(line[9:].strip())
+            if match is None:
+                raise SdpError("a=rtpmap is malformed")
+            if match[4] in {None, "1"}:
+                name = match[2].upper()
+                mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
+            else:
+                mapped.pop(int(match[1]), None)
+    numbers = [int(text) for text in formats if re.fullmatch("[0-9]{1,3}", text)]
+    return tuple((number, *mapped[number]) for number in dict.fromkeys(numbers) if number in mapped and number < 128)
+
+
+def _address(lines: list[str]) -> str | None:
+    for line in lines:
+        if line.startswith("c="):
+            match = _CONNECTION.fullmatch(line[2:].strip())
+            if match is None:
+                raise SdpError("c= is malformed")
+            return match[2]
+    return None
+
+
+def _direction(lines: list[str]) -> str | None:
+    return next((line[2:] for line in lines if line.startswith("a=") and line[2:] in _DIRECTIONS), None)
+
+
+def _attribute(lines: list[str], name: str) -> str | None:
+    start = f"a={name}:"
+    return next((line[len(start) :].strip() or None for line in lines if line.startswith(start)), None)

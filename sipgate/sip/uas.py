@@ -1,0 +1,360 @@
+"""The user agent server (RFC 3261 §8.2, §9.2, §12.2.2, §13.3, §14.2, §15.1.2; RFC 3311). No I/O, no clock.
+
+``receive`` takes a message and returns what it means for the calls; what must be sent is fetched with ``outgoing``.
+What is refused here needs no policy: the RFC names the status, and the reason phrase names the header field.
+
+A *call* is an INVITE and, after the 2xx, its dialog. Its owner answers every ``Invited`` and ``Modified`` once, with
+``answer`` or ``reject``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from sipgate.errors import SipError
+from sipgate.sip.dialog import Dialog, DialogId, dialog_id, dialog_of
+from sipgate.sip.message import Flow, Raw, Request, Response, answerable, check, reply, return_flow, split
+from sipgate.sip.multipart import ACCEPT
+from sipgate.sip.timers import T1, T2, Timers
+from sipgate.sip.transaction import Transaction, Transactions
+
+ALLOWED = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE")
+SUPPORTED = frozenset({"siprec"})
+RETRY_AFTER = ("Retry-After", "5")
+_ALLOW = ("Allow", ", ".join(ALLOWED))
+_CAPABILITIES = (_ALLOW, ("Accept", ACCEPT), ("Accept-Encoding", "identity"), ("Supported", "siprec"))
+
+
+class CallTimer(Enum):
+    """Timers of a call: the next repetition of its 2xx, and the end of waiting for the ACK (§13.3.1.4)."""
+
+    REPEAT = auto()
+    GIVE_UP = auto()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Call:
+    """One call. ``first``: Call-ID, From tag and CSeq of its INVITE. ``pending``: what waits for its owner's answer.
+
+    ``unacknowledged``: CSeq, bytes and transaction of a 2xx that is repeated until its ACK.
+    """
+
+    dialog: Dialog
+    first: tuple[str, str, int]
+    flow: Flow
+    pending: tuple[Request, Transaction] | None
+    established: bool = False
+    acknowledged: bool = False
+    unacknowledged: tuple[int, bytes, Transaction] | None = field(default=None)
+    interval: int = T1
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Invited:
+    """A new call waits to be answered."""
+
+    call: Call
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Modified:
+    """A re-INVITE or an UPDATE of an established call waits to be answered."""
+
+    call: Call
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Over:
+    """The call is over; ``established`` is False when the peer never showed that it came to stand (ACK, BYE)."""
+
+    call: Call
+    established: bool
+
+
+UasEvent = Invited | Modified | Over
+
+
+class UserAgentServer:
+    """All calls of a recording server.
+
+    ``draw`` makes unguessable tokens (tags, branches). ``contact`` gives the Contact for a flow, and ``sent_by`` the
+    transport and sent-by of a Via of ours.
+    """
+
+    def __init__(self, draw: Callable[[], str], contact: Callable[[Flow], str], sent_by: Callable[[Flow], str]) -> None:
+        self.available = True
+        self._draw = draw
+        self._contact = contact
+        self._sent_by = sent_by
+        self._transactions = Transactions()
+        self._timers: Timers[Call, CallTimer] = Timers()
+        self._dialogs: dict[DialogId, Call] = {}
+        self._waiting: dict[Transaction, Call] = {}
+        self._answered_invites: set[tuple[str, str, int]] = set()
+
+    def outgoing(self) -> list[tuple[bytes, Flow]]:
+        """Fetch what is to be sent, in order."""
+        out, self._transactions.out = self._transactions.out, []
+        return out
+
+    def next_timer(self) -> int | None:
+        """When ``handle_timer`` must be called, ns, or None."""
+        times = [at for at in (self._transactions.timers.next(), self._timers.next()) if at is not None]
+        return min(times, default=None)
+
+    def receive(self, data: bytes, flow: Flow, now: int) -> list[UasEvent]:
+        """Take in one whole message. Never raises: what is malformed is answered where it can be, or dropped."""
+        try:
+            raw = split(data)
+        except SipError:
+            return []
+        try:
+            message = check(raw)
+        except SipError as error:
+            self._refuse_raw(raw, flow, error)
+            return []
+        if isinstance(message, Response):
+            self._transactions.receive_response(message, now)
+            return []
+        if message.method == "ACK":
+            self._receive_ack(message, now)
+            return []
+        transaction = self._transactions.receive(message, flow, now)
+        if transaction is None:
+            return []
+        transaction.to_tag = self._draw()
+        try:
+            return self._dispatch(message, transaction, flow, now)
+        except SipError as error:
+            self._respond(message, transaction, error.sip_status, now, error.reason, companions(error, message))
+            return []
+
+    def refuse_unframed(self, head: bytes, error: SipError, flow: Flow) -> None:
+        """Answer what a stream could not frame, as far as it says whom to answer; the shell then closes the stream."""
+        try:
+            fields = split(head).fields
+        except SipError:
+            fields = {}
+        data = reply(fields, flow, error.sip_status, reason=error.reason, to_tag=self._draw())
+        self._transactions.out.append((data, flow))
+
+    def answer(self, call: Call, body: bytes, now: int) -> None:
+        """200 to what waits, with an SDP body or none. A call that is over meanwhile is left alone."""
+        if call.pending is None:
+            return
+        request, transaction = call.pending
+        call.pending = None
+        self._waiting.pop(transaction, None)
+        extra = [("Contact", self._contact(call.flow)), *_CAPABILITIES]
+        extra += [("Record-Route", route) for route in request.fields.get("record-route", ())]
+        if body:
+            extra.append(("Content-Type", "application/sdp"))
+        data = reply(request.fields, transaction.flow, 200, to_tag=call.dialog.local_tag, extra=extra, body=body)
+        self._transactions.respond(transaction, 200, data, now)
+        if not call.established:
+            call.established = True
+            self._dialogs[call.dialog.id] = call
+            self._answered_invites.add(call.first)
+        if request.method == "INVITE":
+            call.unacknowledged = (request.sequence, data, transaction)
+            call.interval = T1
+            self._timers.start(call, CallTimer.REPEAT, now + T1)
+            self._timers.start(call, CallTimer.GIVE_UP, now + 64 * T1)
+
+    def reject(
+        self, call: Call, status: int, now: int, reason: str | None = None, extra: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """A final response of 300 to 699 to what waits; an established call goes on as it was (§14.2)."""
+        if call.pending is None:
+            return
+        request, transaction = call.pending
+        call.pending = None
+        self._waiting.pop(transaction, None)
+        self._respond(request, transaction, status, now, reason, extra)
+
+    def postpone(self, call: Call, now: int) -> None:
+        """100 to what waits, so that the client stops repeating it (§17.2.1)."""
+        if call.pending is not None:
+            request, transaction = call.pending
+            if request.method == "INVITE":
+                data = reply(request.fields, call.flow, 100)
+                self._transactions.respond(transaction, 100, data, now)
+
+    def end(self, call: Call, now: int) -> None:
+        """Send BYE and forget the call (§15.1.1)."""
+        if call.established:
+            branch = "z9hG4bK" + self._draw()
+            data = call.dialog.bye(branch, self._sent_by(call.flow))
+            self._transactions.request(branch, "BYE", data, call.flow, now)
+        self._forget(call)
+
+    def drop(self, call: Call) -> None:
+        """Forget a call whose peer is out of reach; nothing is sent."""
+        self._forget(call)
+
+    def handle_timer(self, now: int) -> list[UasEvent]:
+        """Run out what is due: repetitions, and calls whose 2xx nobody acknowledged for 64·T1 (§13.3.1.4)."""
+        self._transactions.handle_timers(now)
+        events: list[UasEvent] = []
+        for call, timer in self._timers.due(now):
+            if call.unacknowledged is None:
+                continue
+            if timer is CallTimer.REPEAT:
+                _, data, transaction = call.unacknowledged
+                self._transactions.out.append((data, transaction.flow))
+                call.interval = min(2 * call.interval, T2)
+                self._timers.start(call, CallTimer.REPEAT, now + call.interval)
+            else:
+                self.end(call, now)
+                events.append(Over(call, call.acknowledged))
+        return events
+
+    def flow_lost(self, flow: Flow, now: int) -> list[UasEvent]:
+        """A connection is gone: what waits on it for an answer can get none. Dialogs outlive connections (§18)."""
+        events: list[UasEvent] = []
+        for transaction, call in list(self._waiting.items()):
+            if transaction.flow.channel == flow.channel:
+                self._transactions.flow_lost(transaction, now)
+                call.pending = None
+                del self._waiting[transaction]
+                if not call.established:
+                    events.append(Over(call, False))
+        return events
+
+    def calls_on(self, flow: Flow) -> list[Call]:
+        """The established calls whose latest request came over this connection."""
+        return [call for call in self._dialogs.values() if call.flow.channel == flow.channel]
+
+    def _dispatch(self, request: Request, transaction: Transaction, flow: Flow, now: int) -> list[UasEvent]:
+        if request.method not in ALLOWED:
+            raise SipError("the method is not supported", 405)
+        if self._transactions.merged(transaction) or self._repeats_a_dialog(request):
+            raise SipError("the request came twice by different ways", 482, "Loop Detected: Merged Request")
+        if request.method == "CANCEL":
+            return self._cancel(request, transaction, now)
+        call = None
+        if (identifier := dialog_id(request)) is not None:
+            call = self._dialogs.get(identifier)
+            if call is None:
+                raise SipError("To names no dialog", 481)
+        _check_extensions(request)
+        if call is None:
+            return self._outside_dialog(request, transaction, flow, now)
+        call.dialog.follow(request)
+        call.flow = flow
+        return self._inside_dialog(call, request, transaction, now)
+
+    def _outside_dialog(self, request: Request, transaction: Transaction, flow: Flow, now: int) -> list[UasEvent]:
+        if request.method in {"BYE", "UPDATE"}:
+            raise SipError("To has no tag", 481)
+        if not self.available:
+            self._respond(request, transaction, 503, now, None, [RETRY_AFTER])
+            return []
+        if request.method == "OPTIONS":
+            self._respond(request, transaction, 200, now, None, [("Contact", self._contact(flow)), *_CAPABILITIES])
+            return []
+        first = (request.call_id, request.from_tag, request.sequence)
+        call = Call(dialog_of(request, transaction.to_tag or ""), first, flow, (request, transaction))
+        self._waiting[transaction] = call
+        return [Invited(call, request)]
+
+    def _inside_dialog(self, call: Call, request: Request, transaction: Transaction, now: int) -> list[UasEvent]:
+        if request.method == "OPTIONS":
+            self._respond(request, transaction, 200, now, None, _CAPABILITIES)
+            return []
+        if request.method == "BYE":
+            self._respond(request, transaction, 200, now)
+            self.reject(call, 487, now)
+            self._forget(call)
+            return [Over(call, True)]
+        if call.pending is not None:  # RFC 3261 §14.2, RFC 3311 §5.2
+            reason = "Server Internal Error: Earlier CSeq Pending"
+            wait = str(sum(self._draw().encode()) % 11)  # a random value of 0 to 10 seconds
+            self._respond(request, transaction, 500, now, reason, [("Retry-After", wait)])
+            return []
+        call.pending = (request, transaction)
+        self._waiting[transaction] = call
+        return [Modified(call, request)]
+
+    def _cancel(self, request: Request, transaction: Transaction, now: int) -> list[UasEvent]:
+        invite = self._transactions.invite_of(request)
+        if invite is None:
+            raise SipError("no INVITE has the branch of this CANCEL", 481)
+        transaction.to_tag = invite.to_tag  # §9.2: the same tag as the INVITE's response
+        self._respond(request, transaction, 200, now)
+        call = self._waiting.get(invite)
+        if invite.answered or call is None:
+            return []
+        self.reject(call, 487, now)
+        return [] if call.established else [Over(call, False)]
+
+    def _receive_ack(self, ack: Request, now: int) -> None:
+        if self._transactions.acknowledge(ack, now):
+            return
+        identifier = dialog_id(ack)
+        call = self._dialogs.get(identifier) if identifier is not None else None
+        if call is None or call.unacknowledged is None or call.unacknowledged[0] != ack.sequence:
+            return
+        call.acknowledged = True
+        self._stop_repeating(call)
+
+    def _repeats_a_dialog(self, request: Request) -> bool:
+        # The transaction of a 2xx is forgotten after 32 s, the dialog is not: the same INVITE must not record twice.
+        if request.to_tag is not None or request.method != "INVITE":
+            return False
+        return (request.call_id, request.from_tag, request.sequence) in self._answered_invites
+
+    def _respond(
+        self,
+        request: Request,
+        transaction: Transaction,
+        status: int,
+        now: int,
+        reason: str | None = None,
+        extra: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        flow = transaction.flow
+        data = reply(request.fields, flow, status, reason=reason, to_tag=transaction.to_tag, extra=extra)
+        self._transactions.respond(transaction, status, data, now)
+
+    def _refuse_raw(self, raw: Raw, flow: Flow, error: SipError) -> None:
+        """Answer a malformed request without a transaction; never an ACK, never a response (§8.2.7, §17.1.1.3)."""
+        method = raw.start.partition(" ")[0]
+        if method == "ACK" or raw.start.startswith("SIP/") or not answerable(raw.fields):
+            return
+        data = reply(raw.fields, flow, error.sip_status, reason=error.reason, to_tag=self._draw())
+        self._transactions.out.append((data, return_flow(raw.fields, flow)))
+
+    def _stop_repeating(self, call: Call) -> None:
+        call.unacknowledged = None
+        self._timers.stop(call, CallTimer.REPEAT)
+        self._timers.stop(call, CallTimer.GIVE_UP)
+
+    def _forget(self, call: Call) -> None:
+        self._stop_repeating(call)
+        self._dialogs.pop(call.dialog.id, None)
+        self._answered_invites.discard(call.first)
+
+
+def companions(error: SipError, request: Request) -> list[tuple[str, str]]:
+    """The header fields that the RFC asks for beside a status (RFC 3261 §8.2)."""
+    match error.sip_status:
+        case 405:
+            return [_ALLOW]
+        case 415:
+            return [("Accept", ACCEPT), ("Accept-Encoding", "identity")]
+        case 420:
+            return [("Unsupported", ", ".join(sorted(set(request.tokens("require")) - SUPPORTED)))]
+        case _:
+            return []
+
+
+def _check_extensions(request: Request) -> None:
+    if set(request.tokens("require")) - SUPPORTED:
+        raise SipError("Require names an unknown extension", 420)
+    if set(request.tokens("content-encoding")) - {"identity"}:
+        raise SipError("Content-Encoding is not supported", 415, "Unsupported Media Type: Content-Encoding")

@@ -1,0 +1,363 @@
+"""SIPREC session recording server (RFC 7866) as a tap: INVITEs in, events out, answers back.
+
+When a call begins: a recording session's INVITE says nothing about the answer by itself (a client may open it at
+ringing). So each connection declares when it opens sessions; where it declares "answer", the answer is the moment at
+which the INVITE came. Where it declares "early", ``answered_at_ns`` stays None.
+
+When it ends: BYE, CANCEL, a 2xx never acknowledged, or a client that is out of reach. A TCP connection that closes is
+no end by itself (RFC 3261 §18; OpenSIPS closes idle ones after 120 s): the client's SIP port is tried, and only when
+nobody is there has the signalling been lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from sipmessage import URI
+
+from sipgate import config
+from sipgate.core.events import Ended, Event, Offered, PartiesChanged, Party, Side, StreamOffer, StreamsChanged
+from sipgate.errors import ConfigurationError, MetadataError, MultipartError, SdpError, SipError
+from sipgate.sip import sdp
+from sipgate.sip.message import Flow, Request
+from sipgate.sip.multipart import bodies_of
+from sipgate.sip.rsmetadata import Metadata
+from sipgate.sip.transport import SipTransport
+from sipgate.sip.uas import RETRY_AFTER, Call, Invited, Modified, Over, UasEvent, UserAgentServer, companions
+from sipgate.taps.parties import label_sides, participant_sides, parties_of, uris_of
+
+_RESTREAM_SECONDS = 1.0  # a re-INVITE is answered by then, with the ports that there are
+_REACH_SECONDS = 2.0
+_MAX_METADATA = 1 << 20  # bytes of metadata kept for one call
+_ON_HOLD = frozenset({"0.0.0.0", "::"})  # RFC 2543's way to say hold, not an address
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _Session:
+    """One recording session. ``ports`` by label: what ``service`` has opened."""
+
+    call: Call
+    connection: str
+    offer: sdp.Description
+    header_uris: frozenset[str]
+    metadata: Metadata = field(default_factory=Metadata)
+    raw: bytearray = field(default_factory=bytearray)
+    streams: tuple[StreamOffer, ...] = ()
+    parties: tuple[Party, ...] = ()
+    label_sides: dict[str, Side | None] = field(default_factory=dict)
+    participant_sides: dict[str, Side] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    accepted: bool = False
+    local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
+    description: bytes = b""
+    fallback: asyncio.TimerHandle | None = None
+
+
+class SiprecTap:
+    """The recording server. A *session* is a number drawn at random: it says nothing about the call."""
+
+    def __init__(
+        self,
+        siprec: config.Siprec,
+        country: str,
+        media_address: str,
+        now_ns: Callable[[], int],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._siprec = siprec
+        self._country = country
+        self._media_address = media_address
+        self._now_ns = now_ns
+        self._emit = emit
+        self._sessions: dict[int, _Session] = {}
+        self._numbers: dict[Call, int] = {}
+        self._connections: dict[str, config.Connection | None] = {}
+        self._probes: set[asyncio.Task[None]] = set()
+        self._uas = UserAgentServer(lambda: secrets.token_hex(8), self._contact, self._sent_by)
+        self._transport = SipTransport(self._uas, now_ns, self._admits, self._handle, self._connection_lost)
+
+    @property
+    def bound(self) -> tuple[tuple[str, str, int], ...]:
+        """Transport, address and port of every socket that listens."""
+        return self._transport.bound
+
+    @property
+    def available(self) -> bool:
+        """Whether new sessions can be taken; while not, OPTIONS and INVITEs get 503."""
+        return self._uas.available
+
+    @available.setter
+    def available(self, value: bool) -> None:
+        self._uas.available = value
+
+    async def start(self) -> None:
+        """Listen on every configured socket. Raises ConfigurationError naming the key of one that cannot be had."""
+        for index, listen in enumerate(self._siprec.listen):
+            try:
+                await self._transport.bind(listen.transport, str(listen.address), listen.port)
+            except OSError as error:
+                await self._transport.close()
+                raise ConfigurationError(
+                    f"siprec.listen.{index}: {listen.transport} {listen.address} port {listen.port} cannot be had "
+                    f"({error.strerror}); write another address or port, or stop who has it"
+                ) from error
+
+    async def stop(self) -> None:
+        """Close every socket. Sessions are forgotten without a word: ``service`` ends recordings by itself."""
+        for probe in self._probes:
+            probe.cancel()
+        for session in self._sessions.values():
+            _disarm(session)
+        await self._transport.close()
+
+    def accept(self, session: int, ports: Sequence[int]) -> None:
+        """200 with an answer that names these ports, one for each offered stream. A session over is left alone."""
+        found = self._sessions.get(session)
+        if found is None or found.accepted:
+            return
+        found.accepted = True
+        found.ports = {stream.label: port for stream, port in zip(found.streams, ports, strict=True)}
+        self._answer(found)
+
+    def refuse(self, session: int) -> None:
+        """603: the one response of all refusals by policy (R12)."""
+        self._reject(session, 603)
+
+    def unavailable(self, session: int) -> None:
+        """503: the client should try another recorder."""
+        self._reject(session, 503, [RETRY_AFTER])
+
+    def restreamed(self, session: int, ports: Sequence[int]) -> None:
+        """Answer the re-INVITE that changed the streams; one port for each of them, in order."""
+        found = self._sessions.get(session)
+        if found is None or not found.accepted:
+            return
+        found.ports = {stream.label: port for stream, port in zip(found.streams, ports, strict=True)}
+        self._answer(found)
+
+    def metadata(self, session: int) -> bytes:
+        """The metadata documents so far, as they came, one after the other."""
+        found = self._sessions.get(session)
+        return bytes(found.raw) if found is not None else b""
+
+    def _reject(self, session: int, status: int, extra: Sequence[tuple[str, str]] = ()) -> None:
+        found = self._sessions.get(session)
+        if found is None or found.accepted:
+            return
+        self._forget(session)
+        self._uas.reject(found.call, status, self._now_ns(), None, extra)
+        self._transport.flush()
+
+    def _answer(self, session: _Session) -> None:
+        _disarm(session)
+        lines = session.offer.wanted()
+        ports = [session.ports.get(label, 0) for label in _labels(lines)]
+        identifier, version = session.local
+        body = sdp.answer(session.offer, self._media_address, ports, identifier, version)
+        if session.description and body != session.description:  # RFC 3264 §8: the version counts our changes
+            session.local = (identifier, version + 1)
+            body = sdp.answer(session.offer, self._media_address, ports, identifier, version + 1)
+        session.description = body
+        self._uas.answer(session.call, body, self._now_ns())
+        self._transport.flush()
+
+    def _handle(self, events: list[UasEvent], now: int) -> None:
+        for event in events:
+            match event:
+                case Invited(call, request):
+                    self._guarded(call, request, now, self._invited)
+                case Modified(call, request):
+                    self._guarded(call, request, now, self._modified)
+                case Over(call, established):
+                    number = self._numbers.get(call)
+                    if number is not None:
+                        self._forget(number)
+                        self._emit(Ended(number, now, established))
+
+    def _guarded(self, call: Call, request: Request, now: int, do: Callable[[Call, Request, int], None]) -> None:
+        try:
+            do(call, request, now)
+        except SipError as error:
+            extra = [*companions(error, request), *_warning(error)]
+            self._uas.reject(call, error.sip_status, now, error.reason, extra)
+        except SdpError as error:
+            self._uas.reject(call, error.sip_status, now, f"Bad Session Description: {error}")
+        except MultipartError as error:
+            self._uas.reject(call, error.sip_status, now, f"Bad Multipart Body: {error}")
+        if call.pending is not None:
+            self._uas.postpone(call, now)
+
+    def _invited(self, call: Call, request: Request, now: int) -> None:
+        connection = self._connection_of(call.flow.address)
+        bodies = bodies_of(request)
+        if bodies.sdp is None:
+            raise SipError("an INVITE without an offer cannot be answered yet", 488)
+        offer = _acceptable(sdp.parse(bodies.sdp))
+        session = _Session(call, connection.name if connection else "", offer, uris_of(request))
+        try:
+            self._read_metadata(session, bodies.metadata)
+        except MetadataError:
+            session.metadata = Metadata()  # nobody is identified: core refuses (fail closed)
+        session.streams = self._streams(session, offer)
+        session.parties = self._parties(session)
+        number = secrets.randbits(62)
+        self._sessions[number] = session
+        self._numbers[call] = number
+        answered = now if connection is not None and connection.begins == "answer" else None
+        keys = session.metadata.session_ids | {request.call_id}
+        self._emit(Offered(number, session.connection, session.parties, session.streams, answered, now, keys))
+
+    def _modified(self, call: Call, request: Request, now: int) -> None:
+        number = self._numbers[call]
+        session = self._sessions[number]
+        bodies = bodies_of(request)
+        offer = _acceptable(sdp.parse(bodies.sdp)) if bodies.sdp is not None else None
+        if bodies.metadata:
+            try:
+                self._read_metadata(session, bodies.metadata)
+            except MetadataError:
+                session.metadata = Metadata()
+        streams = session.streams
+        if offer is not None:
+            session.offer = offer
+            streams = self._streams(session, offer)
+        parties = self._parties(session)
+        changed = streams != session.streams
+        session.streams = streams
+        if parties != session.parties:
+            session.parties = parties
+            self._emit(PartiesChanged(number, parties, now))
+        if offer is None and request.method == "UPDATE":
+            self._uas.answer(call, b"", now)
+        elif changed:
+            self._arm(session)
+            self._emit(StreamsChanged(number, streams, now))
+        else:
+            self._answer(session)
+
+    def _read_metadata(self, session: _Session, documents: tuple[bytes, ...]) -> None:
+        for document in documents:
+            if len(session.raw) + len(document) <= _MAX_METADATA:
+                session.raw += document
+            session.metadata.update(document)
+
+    def _streams(self, session: _Session, offer: sdp.Description) -> tuple[StreamOffer, ...]:
+        lines = offer.wanted()
+        labels = _labels(lines)
+        session.label_sides |= label_sides(session.metadata, labels, session.label_sides)
+        before = {stream.label: stream for stream in session.streams}
+        found = []
+        for line, label in zip(lines, labels, strict=True):
+            address = line.address or ""
+            if address in _ON_HOLD and label in before:
+                address = before[label].address
+            found.append(StreamOffer(label, session.label_sides[label], address, line.port, line.payload_types))
+        return tuple(found)
+
+    def _parties(self, session: _Session) -> tuple[Party, ...]:
+        known = session.participant_sides
+        session.participant_sides = participant_sides(session.metadata, session.label_sides, known)
+        return parties_of(session.metadata, session.participant_sides, session.header_uris, self._country)
+
+    def _arm(self, session: _Session) -> None:
+        # What core does not restream (a call that it has discarded) must still get its answer.
+        _disarm(session)
+        loop = asyncio.get_running_loop()
+        session.fallback = loop.call_later(_RESTREAM_SECONDS, self._answer, session)
+
+    def _forget(self, number: int) -> None:
+        session = self._sessions.pop(number)
+        _disarm(session)
+        del self._numbers[session.call]
+
+    def _admits(self, address: str) -> bool:
+        return self._connection_of(address) is not None
+
+    def _connection_of(self, address: str) -> config.Connection | None:
+        if address not in self._connections:
+            peer = ip_address(address.partition("%")[0])
+            peer = getattr(peer, "ipv4_mapped", None) or peer
+            found = (c for c in self._siprec.connection if any(peer in network for network in c.addresses))
+            if len(self._connections) > 10_000:  # strangers may be many
+                self._connections.clear()
+            self._connections[address] = next(found, None)
+        return self._connections[address]
+
+    def _connection_lost(self, flow: Flow) -> None:
+        calls = self._uas.calls_on(flow)
+        if calls:
+            probe = asyncio.get_running_loop().create_task(self._probe(flow, calls))
+            self._probes.add(probe)
+            probe.add_done_callback(self._probes.discard)
+
+    async def _probe(self, flow: Flow, calls: list[Call]) -> None:
+        """End the calls whose client nobody reaches at the port that its Contact names."""
+        reached: dict[int, bool] = {}
+        for call in calls:
+            port = _port_of(call.dialog.remote_target)
+            if port not in reached:
+                reached[port] = await _reaches(flow.address, port)
+            if not reached[port] and call.flow.channel == flow.channel and call in self._numbers:
+                self._uas.drop(call)
+                self._handle([Over(call, True)], self._now_ns())
+        self._transport.flush()
+
+    def _contact(self, flow: Flow) -> str:
+        return f"<sip:{self._host_port(flow)}{';transport=tcp' if flow.reliable else ''}>;+sip.srs"
+
+    def _sent_by(self, flow: Flow) -> str:
+        return f"{flow.transport.upper()} {self._host_port(flow)}"
+
+    def _host_port(self, flow: Flow) -> str:
+        _, address, port = self._transport.local(flow)
+        if ip_address(address).is_unspecified:
+            address = self._media_address
+        return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _acceptable(offer: sdp.Description) -> sdp.Description:
+    """The offer, if a recorder can take anything of it, or if it takes everything away (all ports 0, a hold)."""
+    if offer.wanted() or (offer.media and all(line.port == 0 for line in offer.media)):
+        return offer
+    raise SipError("no m-line is audio over RTP/AVP in G.711", 488)
+
+
+def _labels(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
+    """A name for each m-line: its label, or its place where it has none or not one of its own."""
+    found: list[str] = []
+    for index, line in enumerate(lines):
+        label = line.label
+        found.append(label if label is not None and label not in found else f"#{index}")
+    return tuple(found)
+
+
+def _warning(error: SipError) -> list[tuple[str, str]]:
+    return [("Warning", f'305 sipgate "Incompatible media format: {error}"')] if error.sip_status == 488 else []
+
+
+def _disarm(session: _Session) -> None:
+    if session.fallback is not None:
+        session.fallback.cancel()
+        session.fallback = None
+
+
+def _port_of(target: str) -> int:
+    try:
+        uri = URI.parse(target)
+    except (ValueError, TypeError):
+        return 5060
+    return uri.port or (5061 if uri.scheme == "sips" else 5060)
+
+
+async def _reaches(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(_REACH_SECONDS):
+            _, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
