@@ -1,0 +1,319 @@
+"""From sockets to the store: one pass over about a thousand datagrams of many streams, as arrays.
+
+``Drain`` knows every stream as one row of its tables. A pass checks each datagram's source, reads its RTP header
+(RFC 3550 §5.1), asks whether its moment is one to be kept, finds its position (``place``: by arithmetic where it agrees
+with the stream's anchor, one by one where it does not), and lets the store copy it. Telephone keys (RFC 4733) come out
+as ``Digit``, once each; they are never kept as sound.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
+from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
+from sipgate.media.place import (
+    MOST_DROPOUT,
+    NOWHERE,
+    RING_UNITS,
+    TOLERANCE_NS,
+    Bytes,
+    Ints,
+    Store,
+    Timeline,
+)
+from sipgate.media.recvmmsg import PAD, ROWS, Batch, source_words
+
+NEVER: Final = np.iinfo(np.int64).max
+_RTP_HEADER: Final = 12
+_DIGITS: Final = "0123456789*#ABCD"  # RFC 4733 §3.2
+_NO_CALL: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Digit:
+    """A telephone key on one stream, at the first packet of its event (ns since the epoch, server's clock)."""
+
+    stream: int
+    digit: str = field(repr=False)
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Datagrams since start, by what became of them. ``dropped`` never reached us: the kernel's buffer was full."""
+
+    received: int = 0
+    kept: int = 0
+    foreign: int = 0
+    """From elsewhere than the offer says."""
+    malformed: int = 0
+    idle: int = 0
+    """Of no recording, or outside [answer, hangup]."""
+    other: int = 0
+    """Telephone events, comfort noise, codecs that are not kept."""
+    misplaced: int = 0
+    """Too late, or with a timestamp that cannot be."""
+    dropped: int = 0
+
+
+class Drain:
+    """Tables of streams, and the passes over what they received. Not thread-safe: the receiver holds a lock."""
+
+    def __init__(self, streams: int = 128) -> None:
+        self.store = Store()
+        self.statistics = Statistics()
+        self.late: set[tuple[int, int]] = set()
+        """(call, window) that got sound after they were sealed; the receiver seals them again and clears this."""
+        self.high: Ints = np.zeros(64, dtype=np.int64)
+        """By call: the sample up to which the ring is ready."""
+        self.sealed: Ints = np.zeros(64, dtype=np.int64)
+        """By call: the sample up to which windows are sealed."""
+        self._batch = Batch()
+        self._timelines: dict[int, Timeline] = {}
+        self._events: dict[int, deque[tuple[int, int]]] = {}
+        self._sockets: dict[int, socket.socket] = {}
+        self._free: list[int] = []
+        self._make_tables(streams)
+
+    def _make_tables(self, streams: int) -> None:
+        self._free = list(range(streams - 1, -1, -1))
+        self.call: Ints = np.full(streams, _NO_CALL, dtype=np.int64)
+        self.leg: Ints = np.zeros(streams, dtype=np.int64)
+        self.answered: Ints = np.full(streams, NEVER, dtype=np.int64)
+        self.ended: Ints = np.full(streams, NEVER, dtype=np.int64)
+        self.heard: Ints = np.zeros(streams, dtype=np.int64)
+        """By stream: when RTP of its own last came, or, without a call, anything (Unix ns, our clock)."""
+        self._expected = np.zeros((streams, 4), dtype=np.uint64)
+        self._mask = np.zeros((streams, 4), dtype=np.uint64)
+        self._open: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
+        self._codecs: Bytes = np.zeros((streams, 128), dtype=np.uint8)
+        self._anchored: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
+        self._ssrc: Ints = np.zeros(streams, dtype=np.int64)
+        self._stamp: Ints = np.zeros(streams, dtype=np.int64)
+        self._position: Ints = np.zeros(streams, dtype=np.int64)
+        self._highest: Ints = np.zeros(streams, dtype=np.int64)
+        self._counted: Ints = np.zeros(streams, dtype=np.int64)
+
+    _TABLES: Final = (
+        "call", "leg", "answered", "ended", "heard", "_expected", "_mask", "_open", "_codecs",
+        "_anchored", "_ssrc", "_stamp", "_position", "_highest", "_counted",
+    )  # fmt: skip
+
+    # --- streams ----------------------------------------------------------------------------------------------------
+
+    def add(self, sock: socket.socket) -> int:
+        """A row for a socket; it hears nothing until ``listen``."""
+        if not self._free:
+            old = {name: getattr(self, name) for name in self._TABLES}
+            size = len(self.call)
+            self._make_tables(2 * size)
+            for name, table in old.items():
+                getattr(self, name)[:size] = table
+            self._free = list(range(2 * size - 1, size - 1, -1))
+        stream = self._free.pop()
+        for name in self._TABLES:
+            getattr(self, name)[stream] = 0
+        self.mute(stream)
+        self._sockets[stream] = sock
+        self._timelines[stream] = Timeline()
+        self._events[stream] = deque(maxlen=8)
+        return stream
+
+    def listen(self, stream: int, source: tuple[str, int], payload_types: Mapping[int, int]) -> None:
+        """Accept RTP from ``source`` alone. ``payload_types``: codec numbers; 0 and 8 mean PCMU and PCMA by themselves.
+
+        Raises ValueError when the address is of another family than the socket.
+        """
+        expected, mask = source_words(*source, self._sockets[stream].family)
+        self._expected[stream], self._mask[stream] = expected, mask
+        self._open[stream] = True
+        self._codecs[stream] = ABSENT
+        self._codecs[stream, [0, 8]] = PCMU, PCMA  # static assignments, RFC 3551 §6
+        for payload_type, codec in payload_types.items():
+            self._codecs[stream, payload_type & 0x7F] = codec
+
+    def silence(self, stream: int) -> None:
+        """Accept nothing for now: the peer says that it does not send."""
+        self._open[stream] = False
+
+    def mute(self, stream: int) -> None:
+        """Part from the call: what comes is read and forgotten."""
+        self._open[stream] = False
+        self.call[stream] = _NO_CALL
+        self.answered[stream] = self.ended[stream] = NEVER
+
+    def remove(self, stream: int) -> None:
+        """Forget the row; the socket is the caller's to close."""
+        self.mute(stream)
+        del self._sockets[stream], self._timelines[stream], self._events[stream]
+        self._free.append(stream)
+
+    def lost(self, stream: int) -> int:
+        """Packets missing in the stream's sequence numbers."""
+        return self._timeline(stream).lost
+
+    def take_call(self) -> int:
+        """A call's row in the store."""
+        call = self.store.take()
+        if call >= len(self.high):
+            self.high, self.sealed = (np.concatenate([a, np.zeros_like(a)]) for a in (self.high, self.sealed))
+        self.high[call] = self.sealed[call] = 0
+        return call
+
+    # --- passes -----------------------------------------------------------------------------------------------------
+
+    def some(self, queue: deque[int], clock_ns: int, now_ns: int) -> list[Digit]:
+        """Drain streams off ``queue`` until a pass is full or none is left, and carry the pass out.
+
+        ``clock_ns`` = server's clock minus CLOCK_REALTIME; ``now_ns`` on the server's clock.
+        """
+        batch, streams, counts = self._batch, [], []
+        while queue and not batch.full:
+            sock = self._sockets.get(queue[0])
+            got = batch.receive(sock.fileno()) if sock is not None else 0
+            if got:
+                streams.append(queue[0])
+                counts.append(got)
+            if batch.filled < ROWS:  # else this one may hold more: after the others
+                queue.popleft()
+            else:
+                queue.rotate(-1)
+        if not streams:
+            return []
+        digits = self._pass(np.repeat(np.array(streams), counts), clock_ns, now_ns)
+        batch.reset()
+        return digits
+
+    def _pass(self, stream: Ints, clock_ns: int, now_ns: int) -> list[Digit]:
+        batch, filled = self._batch, self._batch.filled
+        headers, lengths = batch.headers[:filled], batch.lengths
+        arrivals = batch.arrivals(now_ns - clock_ns) + clock_ns
+        rtp = (lengths >= _RTP_HEADER) & (headers["first"] >> 6 == 2)
+        ours = self._open[stream] & ((batch.names[:filled] & self._mask[stream]) == self._expected[stream]).all(axis=1)
+        heard = (rtp & ours) | (self.call[stream] == _NO_CALL)
+        np.maximum.at(self.heard, stream[heard], arrivals[heard])
+        at, sizes = self._payloads(headers["first"], lengths, rtp)
+        codecs = np.where(rtp & ours, self._codecs[stream, headers["second"] & 0x7F], np.uint8(ABSENT))
+        digits = self._digits(np.flatnonzero(codecs == TELEPHONE_EVENT), stream, at, sizes, arrivals)
+        live = rtp & ours & (arrivals >= self.answered[stream]) & (arrivals <= self.ended[stream])
+        sound = live & ((codecs == PCMU) | (codecs == PCMA)) & (sizes > 0)
+        chosen = np.flatnonzero(live)
+        kept = self._place(chosen, sound[chosen], stream, arrivals, codecs, at, sizes) if chosen.size else 0
+        counts = [int(np.count_nonzero(mask)) for mask in (rtp, rtp & ours, live, sound)]
+        old = self.statistics
+        self.statistics = replace(
+            old,
+            received=old.received + filled,
+            malformed=old.malformed + filled - counts[0],
+            foreign=old.foreign + counts[0] - counts[1],
+            idle=old.idle + counts[1] - counts[2],
+            other=old.other + counts[2] - counts[3],
+            misplaced=old.misplaced + counts[3] - kept,
+            kept=old.kept + kept,
+        )
+        return digits
+
+    def _payloads(self, first: Bytes, lengths: Ints, rtp: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
+        """Where each row's payload begins in its slot, and its size; CSRCs, extension and padding are rare."""
+        at = np.full(len(lengths), PAD + _RTP_HEADER, dtype=np.int64)
+        sizes = lengths - _RTP_HEADER
+        for row in np.flatnonzero(rtp & (first != 0x80)):
+            slot, bits, end = self._batch.slots[row], int(first[row]), PAD + int(lengths[row])
+            begin = PAD + _RTP_HEADER + 4 * (bits & 0x0F)
+            if bits & 0x10 and begin + 4 <= end:
+                begin += 4 + 4 * (int(slot[begin + 2]) << 8 | int(slot[begin + 3]))
+            if bits & 0x20:
+                end -= int(slot[end - 1])
+            at[row], sizes[row] = begin, max(0, end - begin)
+        return at, sizes
+
+    def _digits(self, rows: Ints, stream: Ints, at: Ints, sizes: Ints, arrivals: Ints) -> list[Digit]:
+        """RFC 4733 §2.3: every packet of one event has the timestamp of its beginning."""
+        digits = []
+        for row in rows:
+            which, header = int(stream[row]), self._batch.headers[row]
+            name = (int(header["ssrc"]), int(header["stamp"]))
+            event = int(self._batch.slots[row, at[row]]) if sizes[row] >= 4 else 255
+            if event < len(_DIGITS) and name not in self._events[which]:
+                self._events[which].append(name)
+                digits.append(Digit(which, _DIGITS[event], int(arrivals[row])))
+        return digits
+
+    def _place(
+        self,
+        chosen: Ints,
+        sound: npt.NDArray[np.bool_],
+        stream: Ints,
+        arrivals: Ints,
+        codecs: Bytes,
+        at: Ints,
+        sizes: Ints,
+    ) -> int:
+        """Positions of the chosen rows, and the copy; returns how many were kept."""
+        streams = stream[chosen]
+        positions = self._positions(chosen, sound, streams, arrivals[chosen] - self.answered[streams])
+        calls = self.call[streams]
+        high = self.high[calls]
+        low = np.maximum(0, high - RING_UNITS * UNIT_BYTES)
+        ends = positions + sizes[chosen]
+        fit = np.flatnonzero(sound & (positions != NOWHERE) & (positions < high) & (ends > low))
+        if fit.size == 0:
+            return 0
+        kept, calls, positions = chosen[fit], calls[fit], positions[fit]
+        rows = calls * LEGS + self.leg[streams[fit]]
+        slots = self._batch.slots
+        self.store.write(rows, codecs[kept], positions, slots, kept, at[kept], sizes[kept], low[fit], high[fit])
+        for i in np.flatnonzero(positions < self.sealed[calls]):
+            call, end = int(calls[i]), int(ends[fit[i]])
+            first, last = int(max(0, positions[i])) // WINDOW_SAMPLES, (end - 1) // WINDOW_SAMPLES
+            self.late.update((call, window) for window in range(first, last + 1))
+        return int(fit.size)
+
+    def _positions(self, chosen: Ints, sound: npt.NDArray[np.bool_], streams: Ints, since: Ints) -> Ints:
+        """By arithmetic for streams all of whose sound agrees with their anchors; the others one by one."""
+        headers = self._batch.headers[chosen]
+        ssrcs = headers["ssrc"].astype(np.int64)
+        sequences = headers["sequence"].astype(np.int64)
+        stamps = headers["stamp"].astype(np.int64)
+        same = self._anchored[streams] & (ssrcs == self._ssrc[streams])
+        ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
+        positions = self._position[streams] + ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        agrees = np.abs(since - positions * SAMPLE_NS) <= TOLERANCE_NS
+        fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
+        careful = np.unique(streams[sound & ~fine])
+        fast = fine & ~np.isin(streams, careful)
+        np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
+        np.add.at(self._counted, streams[fast], 1)
+        for which in careful:
+            mine = streams == which
+            self._careful(int(which), np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound),
+                          ssrcs, sequences, stamps, since, positions)  # fmt: skip
+        return positions
+
+    def _timeline(self, stream: int) -> Timeline:
+        """The stream's timeline, brought up to date with what the arithmetic counted."""
+        timeline = self._timelines[stream]
+        timeline.highest, timeline.counted = int(self._highest[stream]), int(self._counted[stream])
+        return timeline
+
+    def _careful(
+        self, which: int, sound: Ints, others: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, since: Ints, out: Ints
+    ) -> None:
+        timeline = self._timeline(which)
+        out[sound] = timeline.place(
+            ssrcs[sound].tolist(), sequences[sound].tolist(), stamps[sound].tolist(), since[sound].tolist()
+        )
+        for row in others:
+            timeline.count(int(ssrcs[row]), int(sequences[row]))
+        self._anchored[which] = timeline.ssrc is not None
+        self._ssrc[which] = timeline.ssrc or 0
+        self._stamp[which], self._position[which] = timeline.anchor
+        self._highest[which], self._counted[which] = timeline.highest, timeline.counted

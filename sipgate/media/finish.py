@@ -1,0 +1,144 @@
+"""After the call: sealed sound and sealed film become one sealed WebM that a browser plays.
+
+Runs in a worker process (``spawn``), at a low priority, on plain arguments. Sound: Opus, left the caller, right the
+callee, exactly as long as the call; the two are coded as two streams without coupling (RFC 7845 §5.1.1.2, mapping
+family 1 with no coupled stream), so that neither is heard on the other's side. Picture: the film's VP9 packets as they
+are, padded (``film.padded``). The whole is made in memory (memfd): nothing unencrypted touches a disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.stream import Stream
+
+from sipgate.media.codecs import SAMPLE_RATE, decode
+from sipgate.media.film import Film, TimedPacket, padded, read_film
+from sipgate.media.frames import FILE_NAME, SAMPLE_NS, LiveFileReader
+from sipgate.vault.sealed import write_sealed_file
+
+OPUS_BITS_PER_CHANNEL: Final = 24_000
+_NICENESS: Final = 15
+_CHUNK: Final = 1 << 20
+_MILLISECOND: Final = Fraction(1, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class FinishJob:
+    """Times: Unix ns on the server's clock. ``folder``: the recording's; ``output``: the sealed WebM's path."""
+
+    recording: str
+    folder: Path
+    data_key: bytes = field(repr=False)
+    film_private_key: bytes = field(repr=False)
+    answered_at_ns: int
+    ended_at_ns: int
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """``frames``: film frames that the workstation sent (not those shown again). ``lost``: RTP packets by leg."""
+
+    audio_seconds: float
+    channels: int
+    frames: int
+    first_frame_ns: int | None
+    last_frame_ns: int | None
+    lost: tuple[int, int]
+    film_complete: bool
+
+
+def finish_recording(job: FinishJob) -> Finished:
+    """Make ``job.output``. Raises StoreError or SealError when the sound cannot be read or the WebM not be written."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < _NICENESS:
+        os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
+    length_ns = max(0, job.ended_at_ns - job.answered_at_ns)
+    film = read_film(job.folder / "film", job.recording, job.film_private_key, length_ns)
+    memory = os.memfd_create("webm", os.MFD_CLOEXEC)
+    try:
+        with LiveFileReader(job.folder / FILE_NAME, job.data_key) as live:
+            channels = 1 if live.mixed else 2
+            samples = _mux(f"/proc/self/fd/{memory}", live, length_ns, channels, film)
+            lost = live.lost
+        write_sealed_file(job.output, job.data_key, _chunks(memory))
+    finally:
+        os.close(memory)
+    times = [job.answered_at_ns + packet.pts_ns for packet in film.packets]
+    return Finished(
+        audio_seconds=samples / SAMPLE_RATE,
+        channels=channels,
+        frames=len(times),
+        first_frame_ns=times[0] if times else None,
+        last_frame_ns=times[-1] if times else None,
+        lost=lost,
+        film_complete=film.complete,
+    )
+
+
+def sound(live: LiveFileReader, length_ns: int, channels: int) -> Iterator[npt.NDArray[np.int16]]:
+    """Linear samples at 8 kHz, (n, channels) a block; together exactly the call's length, absent sound silent."""
+    remaining = round(length_ns / SAMPLE_NS)
+    for window in live.windows(length_ns):
+        legs = [decode(window.codec[leg], window.sound[leg]) for leg in range(channels)]
+        if window.mixed and channels == 2:  # a mix in one part of the call: on both sides
+            legs[1] = legs[0]
+        block = np.stack(legs, axis=1)[:remaining]
+        remaining -= len(block)
+        yield block
+
+
+def _mux(path: str, live: LiveFileReader, length_ns: int, channels: int, film: Film) -> int:
+    """Write the WebM; returns how many samples of sound went in."""
+    with av.open(path, "w", format="webm", options={"cues_to_front": "1"}) as output:
+        picture = None
+        if film.packets:
+            picture = output.add_mux_stream("vp9", width=film.packets[0].width, height=film.packets[0].height)
+            picture.time_base = _MILLISECOND
+        layout = "mono" if channels == 1 else "stereo"
+        options = {"application": "audio", "mapping_family": "0" if channels == 1 else "255"}
+        voice = output.add_stream("libopus", rate=SAMPLE_RATE, layout=layout, options=options)
+        voice.bit_rate = OPUS_BITS_PER_CHANNEL * channels
+        images = padded(film.packets)
+        waiting = next(images, None)
+        samples = 0
+        for block in sound(live, length_ns, channels):
+            frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, samples, Fraction(1, SAMPLE_RATE)
+            samples += len(block)
+            for packet in voice.encode(frame):
+                output.mux(packet)
+            while waiting is not None and waiting.pts_ms * SAMPLE_RATE <= samples * 1000:
+                output.mux(_image(waiting, picture))
+                waiting = next(images, None)
+        for packet in voice.encode(None):
+            output.mux(packet)
+        while waiting is not None:
+            output.mux(_image(waiting, picture))
+            waiting = next(images, None)
+    return samples
+
+
+def _image(timed: TimedPacket, stream: Stream | None) -> av.Packet[Stream]:
+    packet: av.Packet[Stream] = av.Packet(timed.data)
+    if stream is not None:
+        packet.stream = stream
+    packet.time_base = _MILLISECOND
+    packet.pts = packet.dts = timed.pts_ms
+    packet.is_keyframe = timed.key
+    return packet
+
+
+def _chunks(memory: int) -> Iterator[bytes]:
+    offset = 0
+    while chunk := os.pread(memory, _CHUNK, offset):
+        offset += len(chunk)
+        yield chunk

@@ -1,0 +1,331 @@
+"""Receives the RTP of all recordings: opens ports, drains them all from one thread, has the sound placed and sealed.
+
+The kernel's socket buffer is the queue (DESIGN.md decision 5): every socket is left alone for ``TICK_SECONDS``, then
+drained by few system calls into arrays (``recvmmsg``, ``drain``). Threads: the public methods may be called from any;
+a lock is held for one pass (about a millisecond) at a time, never while ``emit`` is called.
+
+A recording's life: ``open`` → (``restream``)* → ``begin`` → (``restream``)* → ``finish`` or ``discard`` → ``release``.
+After ``finish`` or ``discard`` its sockets stay open as sinks, so that a peer that goes on sending meets no ICMP error
+and its packets reach nobody; after ``release`` a port is closed once it was quiet for 2 s, and only then used again.
+"""
+
+from __future__ import annotations
+
+import resource
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from sipgate.config import Media
+from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
+from sipgate.errors import MediaError, StoreError
+from sipgate.media import recvmmsg
+from sipgate.media.codecs import codec_number
+from sipgate.media.drain import Digit, Drain, Statistics
+from sipgate.media.live import LiveRecording, LiveStream
+from sipgate.media.ports import PortPool
+
+TICK_SECONDS: Final = 0.25
+QUIET_NS: Final = 2_000_000_000
+_SLOW_TICKS: Final = 4
+"""Every so many ticks: kernel drops, silent recordings, ports to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """No RTP came for ``[media] silence_seconds``: the session is over. ``at_ns``: when the last packet came."""
+
+    recording: str
+    at_ns: int
+
+
+@dataclass
+class _Sink:
+    """A socket that its recording no longer needs; ``released_at_ns`` None until the session is over."""
+
+    row: int
+    recording: str
+    released_at_ns: int | None = None
+
+
+class Receiver:
+    """See the module. ``emit`` is called from the drain thread, or within ``finish`` for a key pressed just before."""
+
+    def __init__(
+        self,
+        media: Media,
+        now_ns: Callable[[], int],
+        emit: Callable[[DigitPressed | MediaFailed | Silent], None],
+    ) -> None:
+        self._now_ns = now_ns
+        self._emit = emit
+        self._silence_ns = int(media.silence_seconds * 1e9)
+        self._pool = PortPool(media)
+        self._drain = Drain()
+        self._lock = threading.Lock()
+        self._recordings: dict[str, LiveRecording] = {}
+        self._sockets: dict[int, socket.socket] = {}
+        self._owners: dict[int, LiveStream] = {}
+        self._sinks: list[_Sink] = []
+        self._dropped: dict[int, int] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the drain thread; allow this process as many open files as the system lets it (three a call)."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name="media-drain", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Seal what is whole, close every socket and file. What is under way can be finished from its files."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self._drain_all()
+        with self._lock:
+            for live in list(self._recordings.values()):
+                now = self._now_ns()
+                self._failed(live, lambda live=live, now=now: live.interrupt(now))  # type: ignore[misc]
+                if live.recording in self._recordings:
+                    self._part(live)
+            for row, sock in self._sockets.items():
+                self._drain.remove(row)
+                sock.close()
+            self._sockets.clear()
+            self._owners.clear()
+            self._sinks.clear()
+
+    @property
+    def running(self) -> bool:
+        """Whether sockets are being drained (for health)."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def statistics(self) -> Statistics:
+        """What became of all datagrams since start."""
+        with self._lock:
+            return replace(self._drain.statistics, dropped=sum(self._dropped.values()))
+
+    # --- recordings -------------------------------------------------------------------------------------------------
+
+    def open(self, recording: str, streams: Sequence[StreamOffer], key: bytes, folder: Path) -> tuple[int, ...]:
+        """Bind one port a stream and make the live file. Nothing is kept before ``begin``.
+
+        ``key``: the recording's data key, 32 bytes. Raises MediaError (no port, or a wrong family), StoreError.
+        """
+        with self._lock:
+            live = LiveRecording.create(recording, self._drain, folder, key, self._now_ns())
+            self._recordings[recording] = live
+            try:
+                return self._receive(live, streams)
+            except MediaError:
+                self._part(live)
+                live.file.close()
+                self._release(recording)
+                raise
+
+    def begin(self, recording: str, answered_at_ns: int) -> None:
+        """Keep sound from ``answered_at_ns`` (server's clock) on; what came before is dropped."""
+        with self._lock:
+            live = self._recordings.get(recording)
+            failed = live is not None and self._failed(live, lambda: live.begin(answered_at_ns, self._now_ns()))
+        if failed:
+            self._emit(MediaFailed(recording, self._now_ns()))
+
+    def restream(self, recording: str, streams: Sequence[StreamOffer]) -> tuple[int, ...]:
+        """The peer's streams changed. The same label keeps its port; labels that are gone are heard no more.
+
+        Raises MediaError, also when the recording is not under way.
+        """
+        with self._lock:
+            live = self._recordings.get(recording)
+            if live is None:
+                raise MediaError("restream: this recording is not under way")
+            return self._receive(live, streams)
+
+    def finish(self, recording: str, ended_at_ns: int) -> None:
+        """Drain what came until now, seal exactly up to ``ended_at_ns``, stop listening."""
+        with self._lock:
+            live = self._recordings.get(recording)
+            if live is None:
+                return
+            for stream in live.streams.values():
+                self._drain.ended[stream.row] = ended_at_ns
+            queue = deque(stream.row for stream in live.streams.values())
+            digits = self._named(self._drain_some(queue))
+            failed = self._failed(live, lambda: live.finish(ended_at_ns))
+            self._part(live)
+        for digit in digits:
+            self._emit(digit)
+        if failed:
+            self._emit(MediaFailed(recording, self._now_ns()))
+
+    def discard(self, recording: str) -> None:
+        """Forget what is buffered, close the live file (the vault destroys it), stop listening."""
+        with self._lock:
+            live = self._recordings.get(recording)
+            if live is not None:
+                self._part(live)
+                live.file.close()
+
+    def release(self, recording: str) -> None:
+        """The session is over: its ports are closed after 2 s without a packet, then used again."""
+        with self._lock:
+            live = self._recordings.get(recording)
+            if live is not None:
+                self._part(live)
+                live.file.close()
+            self._release(recording)
+
+    # --- within the lock --------------------------------------------------------------------------------------------
+
+    def _receive(self, live: LiveRecording, offers: Sequence[StreamOffer]) -> tuple[int, ...]:
+        # One stream that is nobody's alone is the peer's own mix; beside sided streams it is not understood.
+        live.mixed = bool(offers) and all(offer.side is None for offer in offers)
+        for label in live.streams.keys() - {offer.label for offer in offers}:
+            self._drain.silence(live.streams[label].row)
+        for offer in offers:
+            stream = live.streams.get(offer.label)
+            if stream is None:
+                stream = self._bind(live, offer.label)
+            self._point(live, stream, offer)
+        return tuple(live.streams[offer.label].port for offer in offers)
+
+    def _bind(self, live: LiveRecording, label: str) -> LiveStream:
+        sock = self._pool.bind()
+        row = self._drain.add(sock)
+        stream = LiveStream(row, int(sock.getsockname()[1]), live.recording)
+        self._sockets[row] = sock
+        self._owners[row] = live.streams[label] = stream
+        self._drain.call[row] = live.call
+        if live.answered_at_ns is not None:
+            self._drain.answered[row] = live.answered_at_ns
+        return stream
+
+    def _point(self, live: LiveRecording, stream: LiveStream, offer: StreamOffer) -> None:
+        """Accept what the offer announces: nothing from port 0, nor from the null address (RFC 3264 §8.4: on hold)."""
+        sides = (Side.CALLER, Side.CALLEE) if live.mixed else (offer.side,)
+        stream.sides = tuple(side.value for side in sides if side is not None)
+        if offer.port == 0 or offer.address in ("0.0.0.0", "::") or not stream.sides:
+            self._drain.silence(stream.row)
+            return
+        self._drain.leg[stream.row] = 0 if live.mixed else stream.sides[0]
+        codecs = {number: codec_number(encoding) for number, encoding in offer.payload_types}
+        try:
+            self._drain.listen(stream.row, (offer.address, offer.port), codecs)
+        except ValueError as error:
+            raise MediaError("a stream comes from an address of another family than media.address") from error
+
+    def _part(self, live: LiveRecording) -> None:
+        """The recording is no longer received; its sockets become sinks."""
+        del self._recordings[live.recording]
+        for stream in live.streams.values():
+            self._drain.mute(stream.row)
+            del self._owners[stream.row]
+            self._sinks.append(_Sink(stream.row, live.recording))
+        self._drain.late = {(call, window) for call, window in self._drain.late if call != live.call}
+        self._drain.store.give_back(live.call)
+
+    def _release(self, recording: str) -> None:
+        now = self._now_ns()
+        for sink in self._sinks:
+            if sink.recording == recording and sink.released_at_ns is None:
+                sink.released_at_ns = now
+
+    def _failed(self, live: LiveRecording, work: Callable[[], None]) -> bool:
+        """Do what writes to the live file; when the disk refuses, part from the recording: nothing is half kept."""
+        try:
+            work()
+        except StoreError:
+            live.file.close()
+            if live.recording in self._recordings:
+                self._part(live)
+            return True
+        return False
+
+    # --- the thread -------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        due, ticks = time.monotonic(), 0
+        try:
+            while not self._stopping.is_set():
+                self._tick(slow=ticks % _SLOW_TICKS == 0)
+                ticks += 1
+                due = max(due + TICK_SECONDS, time.monotonic())
+                self._stopping.wait(due - time.monotonic())
+        finally:
+            if not self._stopping.is_set():  # a defect ends the thread: whoever waits for sound must know
+                for recording in list(self._recordings):
+                    self._emit(MediaFailed(recording, self._now_ns()))
+
+    def _tick(self, *, slow: bool) -> None:
+        events: list[DigitPressed | MediaFailed | Silent] = list(self._drain_all())
+        for recording in list(self._recordings):
+            with self._lock:
+                live = self._recordings.get(recording)
+                now = self._now_ns()
+                if live is not None and self._failed(live, lambda live=live, now=now: live.advance(now)):  # type: ignore[misc]
+                    events.append(MediaFailed(recording, now))
+        if slow:
+            with self._lock:
+                events += self._housekeep(self._now_ns())
+        for event in events:
+            self._emit(event)
+
+    def _drain_all(self) -> list[DigitPressed]:
+        """One pass a lock; a flood ends with the tick."""
+        with self._lock:
+            queue = deque(self._sockets)
+        digits: list[DigitPressed] = []
+        until = time.monotonic() + TICK_SECONDS
+        while queue and time.monotonic() < until:
+            with self._lock:
+                digits += self._named(self._drain_pass(queue))
+        return digits
+
+    def _drain_some(self, queue: deque[int]) -> list[Digit]:
+        digits = []
+        until = time.monotonic() + TICK_SECONDS / 10
+        while queue and time.monotonic() < until:
+            digits += self._drain_pass(queue)
+        return digits
+
+    def _drain_pass(self, queue: deque[int]) -> list[Digit]:
+        now = self._now_ns()
+        return self._drain.some(queue, now - time.time_ns(), now)
+
+    def _named(self, digits: Sequence[Digit]) -> list[DigitPressed]:
+        """Digits as events; of a mix, whose key it was cannot be told, so it counts for both sides."""
+        return [
+            DigitPressed(owner.recording, Side(side), digit.digit, digit.at_ns)
+            for digit in digits
+            if (owner := self._owners.get(digit.stream)) is not None
+            for side in owner.sides
+        ]
+
+    def _housekeep(self, now: int) -> list[DigitPressed | MediaFailed | Silent]:
+        for row, sock in self._sockets.items():
+            self._dropped[row] = recvmmsg.dropped(sock)
+        for sink in [s for s in self._sinks if s.released_at_ns is not None]:
+            if now - max(sink.released_at_ns or 0, int(self._drain.heard[sink.row])) >= QUIET_NS:
+                self._sinks.remove(sink)
+                self._drain.remove(sink.row)
+                self._sockets.pop(sink.row).close()
+        events: list[DigitPressed | MediaFailed | Silent] = []
+        for live in self._recordings.values():
+            heard = live.heard_at_ns()
+            if not live.quiet_told and now - heard >= self._silence_ns:
+                live.quiet_told = True
+                events.append(Silent(live.recording, heard))
+        return events
