@@ -27,7 +27,8 @@ class RecordedCall:
 
     ``target`` is the recorder's SIP URI; ``caller`` and ``callee`` are the parties' addresses of record. The WAVs
     (16 bit, mono) are played once, from the answer on, into the m-lines labelled 1 (caller) and 2 (callee); then
-    silence is sent. ``seconds`` run from the answer to the BYE. ``headers`` are added to the INVITE (name, value).
+    silence is sent. ``seconds`` run from the answer to the BYE. ``codecs`` are offered in this order; ``headers``
+    (name, value) are added to the INVITE.
     """
 
     target: str = field(repr=False)
@@ -38,7 +39,7 @@ class RecordedCall:
     seconds: float
     transport: Literal["udp", "tcp"] = "udp"
     local_address: str = "127.0.0.1"
-    codec: Literal["PCMU", "PCMA"] = "PCMU"
+    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
@@ -124,8 +125,10 @@ class OngoingCall:
         if self._report is None:
             worker = self._started()
             longest = self._call.seconds + ANSWER_SECONDS + END_SECONDS if within is None else within
-            self._report = _call_report(worker.expect("over", within=longest))
-            worker.close()
+            try:
+                self._report = _call_report(worker.expect("over", within=longest))
+            finally:
+                worker.close()
         return self._report
 
     @property
@@ -134,6 +137,11 @@ class OngoingCall:
         if self._report is None:
             raise PeerError("the call is not over yet: hang_up() or wait() first")
         return self._report
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that makes the call, for those who want it dead."""
+        return self._started().process_id
 
     def _started(self) -> Worker:
         if self._worker is None:

@@ -40,6 +40,7 @@ class _Session(pj.Call):
 
     def onCallState(self, prm: Any) -> None:
         now = time.time_ns()
+        self._note(prm.e)
         info = self.getInfo()
         self.traces.add(info.callIdString)
         if info.state in (pj.PJSIP_INV_STATE_CONNECTING, pj.PJSIP_INV_STATE_CONFIRMED):
@@ -50,7 +51,13 @@ class _Session(pj.Call):
             self.status = self.status or info.lastStatusCode
 
     def onCallTsxState(self, prm: Any) -> None:
-        event = prm.e.body.tsxState
+        self._note(prm.e)
+
+    def _note(self, reason: Any) -> None:
+        """What a message on the wire tells: that the recorder is there, and the dialog's tags."""
+        if reason.type != pj.PJSIP_EVENT_TSX_STATE:
+            return
+        event = reason.body.tsxState
         if event.type == pj.PJSIP_EVENT_RX_MSG:
             self.response_seen = True
             self.traces.update(_TAG.findall(event.src.rdata.wholeMsg))
@@ -78,7 +85,7 @@ class Client:
     def __init__(self, parent: Parent, order: dict[str, Any], doing: dict[str, str]) -> None:
         self._parent, self._order, self._doing = parent, order, doing
         doing["what"] = "starting the SIP stack"
-        self._stack = Stack(order["local_address"], order["transport"], codec=order["codec"])
+        self._stack = Stack(order["local_address"], order["transport"], codecs=order["codecs"])
         config = self._stack.account(f"sip:recording-client@{order['local_address']}")
         config.sipConfig.contactParams = ";+sip.src"
         self._account = pj.Account()

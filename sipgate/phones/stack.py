@@ -13,7 +13,7 @@ import secrets
 import select
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
 class Stack:
     """One endpoint with one transport bound to ``address``; ``port`` 0 is any free one."""
 
-    def __init__(self, address: str, transport: str, port: int = 0, codec: str = "PCMU") -> None:
+    def __init__(self, address: str, transport: str, port: int = 0, codecs: Sequence[str] = ("PCMU", "PCMA")) -> None:
         self._address = address
         self.endpoint = pj.Endpoint()
         self.endpoint.libCreate()
@@ -42,7 +42,7 @@ class Stack:
         self.endpoint.audDevManager().setNullDev()
         for known in self.endpoint.codecEnum2():
             self.endpoint.codecSetPriority(known.codecId, 0)
-        for priority, name in enumerate(sorted(_CODECS, key=codec.__eq__), start=254):
+        for priority, name in enumerate(reversed(codecs), start=254):
             self.endpoint.codecSetPriority(_CODECS[name], priority)
 
     def account(self, uri: str) -> Any:

@@ -108,14 +108,14 @@ class Telephone:
         transport: Literal["udp", "tcp"] = "udp",
         local_address: str = "127.0.0.1",
         port: int = 0,
-        codec: Literal["PCMU", "PCMA"] = "PCMU",
+        codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA"),
     ) -> None:
         order = {
             "user": user,
             "transport": transport,
             "local_address": local_address,
             "port": port,
-            "codec": codec,
+            "codecs": codecs,
             "registration": None if registration is None else vars(registration),
         }
         self._worker = Worker("telephone", "sipgate.phones.telephone_worker", order)
@@ -141,6 +141,7 @@ class Telephone:
 
     def call(self, target: str, play: Path | None = None, record: Path | None = None) -> TelephoneCall:
         """Dial ``target`` (a SIP URI); returns at once: ``await_answer`` of what it returns waits."""
+        self._calls = {held for held in self._calls if not self._worker.has("over", held)}
         if len(self._calls) == 4:
             raise PeerError("a telephone holds four calls at most: hang up one")
         name = f"outgoing {next(self._numbers)}"

@@ -75,7 +75,7 @@ class Set:
     def __init__(self, parent: Parent, order: dict[str, Any], doing: dict[str, str]) -> None:
         self._parent, self._doing = parent, doing
         doing["what"] = "starting the SIP stack"
-        self._stack = Stack(order["local_address"], order["transport"], order["port"], order["codec"])
+        self._stack = Stack(order["local_address"], order["transport"], order["port"], order["codecs"])
         self._account = _Account()
         self._account.create(self._account_config(order))
         self._calls: dict[str, _Call] = {}

@@ -47,6 +47,7 @@ class Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
+        self.process_id = self._process.pid
         self._orders = cast("IO[str]", self._process.stdin)
         self._lines = cast("IO[str]", self._process.stdout)
         self._reader = threading.Thread(target=self._read, name=f"{name}-reports", daemon=True)
@@ -88,6 +89,13 @@ class Worker:
                 return report
             self._kept.append(report)
 
+    def has(self, event: str, call: str) -> bool:
+        """Whether a report of ``event`` for ``call`` has come that nobody has taken yet."""
+        with suppress(queue.Empty):
+            while True:
+                self._kept.append(self._checked(self._reports.get_nowait(), event))
+        return any(report["event"] == event and report.get("call") == call for report in self._kept)
+
     def close(self, within: float = 10.0) -> None:
         """End the process: politely by closing its input, by force when it has not gone after ``within`` seconds."""
         with suppress(OSError):  # it died with an order on its way
@@ -105,6 +113,9 @@ class Worker:
             report = self._reports.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             raise PeerError(f"the {self._name} did not report {awaited!r} in time") from None
+        return self._checked(report, awaited)
+
+    def _checked(self, report: Report | None, awaited: str) -> Report:
         if report is None:
             self._reports.put(None)  # whoever asks again is told the same
             raise PeerError(f"the {self._name} ended with status {self._process.wait()} before reporting {awaited!r}")
