@@ -87,10 +87,11 @@ def sound(packets: list[Packet]) -> npt.NDArray[np.int16]:
     return placed
 
 
-def keys(packets: list[Packet]) -> str:
-    """The telephone keys in one stream (RFC 4733 §2.5: one event has one timestamp)."""
+def keys(packets: list[Packet], events: int = TELEPHONE_EVENT) -> str:
+    """The telephone keys in one stream, ``events`` being the payload type agreed for them (RFC 4733 §2.5: an event has
+    one timestamp)."""
     pressed: dict[int, str] = {}
     for packet in packets:
-        if packet.payload_type == TELEPHONE_EVENT:
+        if packet.payload_type == events:
             pressed.setdefault(packet.timestamp, "0123456789*#"[packet.payload[0]])
     return "".join(pressed.values())
