@@ -25,7 +25,7 @@ class Framer:
     @property
     def partial(self) -> bool:
         """Whether part of a message has come and waits for the rest."""
-        return len(self._buffer) > len(PONG)
+        return bool(self._buffer) and not self._buffer[: len(_PING)].isspace()
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take bytes in; give out every whole message. Counts double CRLFs in ``pings`` for the shell to answer."""
@@ -52,7 +52,7 @@ class Framer:
             if length is None:
                 raise SipError("a stream needs Content-Length", reason="Missing Content-Length Header Field")
             if length > MAX_BODY:
-                raise SipError("the body is too long", 413)
+                raise SipError("the body is too long", 413, "Request Entity Too Large: Content-Length")
         except SipError as error:
             self._break(head, error)
             return None
@@ -68,8 +68,8 @@ class Framer:
         blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
         if blank:
             self.pings += self._buffer[:blank].count(_PING)
-            # A lone CRLF may be the first half of a ping: it stays until its other half or a message comes.
-            keep = 2 if blank % 4 == 2 and blank == len(self._buffer) else 0
+            # What may be the first part of a ping stays until the rest of it or a message comes.
+            keep = blank % len(_PING) if blank == len(self._buffer) else 0
             del self._buffer[: blank - keep]
 
     def _break(self, head: bytes, error: SipError) -> None:

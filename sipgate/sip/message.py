@@ -254,8 +254,8 @@ def _check_uri(uri: str) -> None:
         raise SipError("the scheme of the Request-URI is not supported", 416)
     try:
         URI.parse(scheme[1].lower() + uri[scheme.end(1) :])
-    except (ValueError, TypeError) as error:
-        raise SipError("the Request-URI is malformed", reason="Bad Request-URI") from error
+    except (ValueError, TypeError):
+        raise SipError("the Request-URI is malformed", reason="Bad Request-URI") from None
 
 
 def _check_response(raw: Raw) -> Response:
@@ -313,8 +313,8 @@ def _field(fields: HeaderFields, name: str) -> str:
 def _typed(parse: Callable[[str], Parsed], value: str, name: str) -> Parsed:
     try:
         return parse(value)
-    except (ValueError, TypeError) as error:  # TypeError: sipmessage stumbles over a parameter called "self"
-        raise _bad(name) from error
+    except (ValueError, TypeError):  # TypeError: sipmessage stumbles over a parameter called "self"
+        raise _bad(name) from None  # what was wrong may quote the value
 
 
 def _bad(name: str, how: str = "Bad") -> SipError:

@@ -60,7 +60,7 @@ def bodies_of(request: Request) -> Bodies:
         elif part.media_type in METADATA:
             metadata.append(part.data)
         elif not part.optional:
-            raise SipError("Content-Type is not supported", 415)
+            raise SipError("Content-Type is not supported", 415, "Unsupported Media Type: Content-Type")
     return Bodies(sdp, tuple(metadata))
 
 
@@ -161,6 +161,6 @@ def _decoded(data: bytes, encoding: str) -> bytes:
     if encoding == "base64":
         try:
             return binascii.a2b_base64(data)
-        except binascii.Error as error:
-            raise MultipartError("a body part is not the base64 that it says it is") from error
+        except binascii.Error:
+            raise MultipartError("a body part is not the base64 that it says it is") from None
     raise MultipartError("Content-Transfer-Encoding is not supported")

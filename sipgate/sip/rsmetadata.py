@@ -150,15 +150,15 @@ def _collect_sends(participant: str, element: Element, sends: dict[str, set[str]
 
 
 def _read(document: bytes) -> Element | None:
-    """The root element; None when the document cannot even be mended. Raises MetadataError for a DTD."""
+    """The root; None when it is no recording's, or the document cannot even be mended. Raises MetadataError for a DTD."""
     for attempt in (document, None):
         try:
             root: Element = fromstring(_mended(document) if attempt is None else attempt, forbid_dtd=True)
-        except DefusedXmlException as error:
-            raise MetadataError("the metadata brings a DTD, which is never read") from error
+        except DefusedXmlException:
+            raise MetadataError("the metadata brings a DTD, which is never read") from None
         except (ParseError, ValueError, LookupError):
             continue
-        return root
+        return root if _name(root) == "recording" else None
     return None
 
 

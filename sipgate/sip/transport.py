@@ -46,6 +46,7 @@ class SipTransport:
         self._connections: dict[int, asyncio.Transport] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0
+        self._closing = False
 
     async def bind(self, transport: str, address: str, port: int) -> None:
         """Listen. Raises OSError when the port is taken or the address is not ours."""
@@ -69,6 +70,7 @@ class SipTransport:
     async def close(self) -> None:
         """Send what is left, then close every socket."""
         self.flush()
+        self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         for server in self._servers:
@@ -114,6 +116,8 @@ class SipTransport:
     def closed(self, flow: Flow) -> None:
         """A TCP connection is gone."""
         self._connections.pop(flow.channel, None)
+        if self._closing:
+            return
         now = self.now_ns()
         events = self.uas.flow_lost(flow, now)
         if events:
@@ -123,7 +127,7 @@ class SipTransport:
 
     def _wake(self) -> None:
         at = self.uas.next_timer()
-        if at is None or (self._timer is not None and self._timer_at <= at):
+        if at is None or self._closing or (self._timer is not None and self._timer_at <= at):
             return  # waking too early only finds nothing to do
         if self._timer is not None:
             self._timer.cancel()
