@@ -293,18 +293,24 @@ def _subject(common_name: str, unit: str) -> x509.Name:
 
 
 def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
-    found: list[x509.GeneralName] = []
-    for name in dict.fromkeys(names):
-        try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            try:
-                found.append(x509.DNSName(name.encode("idna").decode().lower()))
-            except UnicodeError as error:
-                raise ConfigurationError(f"console.names: {name!r} is not a host name") from error
+    found = [_alternative_name(name) for name in dict.fromkeys(names)]
     if not found:
         raise ConfigurationError("console.names: write at least one name or address")
     return found
+
+
+def _alternative_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        pass
+    try:
+        host = name.encode("idna").decode().lower()
+    except UnicodeError:
+        host = ""
+    if not host:
+        raise ConfigurationError(f"console.names: {name!r} is neither a host name nor an address")
+    return x509.DNSName(host)
 
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
