@@ -25,3 +25,7 @@ class SignError(ClientError):
 
 class SpoolError(ClientError):
     """Sealed segments cannot be kept: disk full, ceiling reached, folder unusable. The film stops."""
+
+
+class FilmError(ClientError):
+    """A picture cannot be encoded. The film stops."""

@@ -1,0 +1,311 @@
+"""The sign on the screen while a film is made, and the person's own stop: a click on it, or Ctrl+Alt+P at any time.
+
+A window of plain X, above all others, that no window manager can close or cover: no sign, no film (R9). It is not in
+the film, since a film holds the application's own pixels only. A thread and an X connection of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import xcffib
+import xcffib.xproto
+
+from capture_client.errors import SignError
+
+FILMING = (
+    "FILMING this application, for training.  Click here or Ctrl+Alt+P: not this call.",
+    "FILM de cette application, pour la formation.  Clic ou Ctrl+Alt+P : pas cet appel.",
+)
+PAUSED = ("PAUSED: nothing is filmed.  Click here or Ctrl+Alt+P: not this call.", "PAUSE : rien n'est filmé.")
+SPARED = ("The next call will not be recorded.", "Le prochain appel ne sera pas enregistré.")
+SPARED_SECONDS = 4.0
+RAISE_SECONDS = 0.1
+_RED, _GREY, _GREEN, _WHITE = 0xB00020, 0x505050, 0x1B6E3C, 0xFFFFFF
+_FONTS = (("9x15bold", 9, 15), ("fixed", 6, 13))
+_PADDING = 8
+_KEYSYM_P = 0x70
+_MASK = xcffib.xproto.EventMask
+_KEY = xcffib.xproto.ModMask.Control | xcffib.xproto.ModMask._1
+_LOCKS = (xcffib.xproto.ModMask.Lock, xcffib.xproto.ModMask._2)
+_FLAGS = xcffib.xproto.CW
+_xcffib: Any = xcffib
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    lines: tuple[str, ...]
+    colour: int
+    until: float | None = None
+    """On time.monotonic: hide by itself then."""
+
+
+class Sign:
+    """``pressed`` and ``lost`` are called from the sign's thread."""
+
+    def __init__(self, display: str, pressed: Callable[[], None], lost: Callable[[], None]) -> None:
+        """Raises SignError where the sign could never be shown."""
+        self._display, self._pressed, self._lost = display, pressed, lost
+        self._wishes: queue.SimpleQueue[_Look | bool | None] = queue.SimpleQueue()  # False: end
+        self._ear, self._mouth = socket.socketpair()
+        self._ear.setblocking(False)
+        self._up = False
+        self._window: _SignWindow | None = _SignWindow(display)
+        self.key_taken = self._window.key_taken
+        self._thread = threading.Thread(target=self._run, name="sign", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the sign of a film is on the screen."""
+        return self._up
+
+    def show(self, *, paused: bool) -> None:
+        """Film's sign."""
+        self._wish(_Look(PAUSED, _GREY) if paused else _Look(FILMING, _RED))
+
+    def hide(self) -> None:
+        """The film is over."""
+        self._up = False
+        self._wish(None)
+
+    def show_spared(self) -> None:
+        """For a few seconds."""
+        self._wish(_Look(SPARED, _GREEN, time.monotonic() + SPARED_SECONDS))
+
+    def close(self) -> None:
+        """Take it down for good."""
+        self._wish(False)
+        self._thread.join(5)
+        self._ear.close()
+        self._mouth.close()
+
+    def _wish(self, wish: _Look | bool | None) -> None:
+        self._wishes.put(wish)
+        self._mouth.send(b"\0")
+
+    # --- the sign's thread ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if not self._turn():
+                    return
+            except (SignError, _xcffib.ConnectionException):
+                self._drop()
+
+    def _turn(self) -> bool:
+        window = self._window
+        files: list[socket.socket | _SignWindow] = [self._ear] if window is None else [self._ear, window]
+        readable, _, _ = select.select(files, [], [], window.seconds_until_due() if window else None)
+        if self._ear in readable:
+            self._ear.recv(4096)
+        while not self._wishes.empty():
+            wish = self._wishes.get()
+            if isinstance(wish, bool):
+                self._up = False
+                if window is not None:
+                    window.close()
+                return False
+            self._window = window = window or (_SignWindow(self._display) if wish else None)
+            if window is not None:
+                shown = window.look(wish)
+                self._up = shown and wish is not None and wish.until is None
+        if window is not None and window.attend():
+            self._pressed()
+        return True
+
+    def _drop(self) -> None:
+        """Somebody destroyed it, or the X server is gone."""
+        was_up, self._up = self._up, False
+        if self._window is not None:
+            with contextlib.suppress(_xcffib.XcffibException):
+                self._window.close()
+            self._window = None
+        if was_up or not self._wishes.empty():
+            self._lost()
+
+
+class _SignWindow:
+    """The window itself; every method may raise SignError or ConnectionException."""
+
+    def __init__(self, display: str) -> None:
+        try:
+            self._x: Any = _xcffib.connect(display=display)
+        except _xcffib.XcffibException as error:
+            raise SignError(f"display {display} cannot be opened") from error
+        self._core = self._x.core
+        self._screen = self._x.get_setup().roots[self._x.pref_screen]
+        self._look: _Look | None = None
+        self._raise_at: float | None = None
+        self._raised = 0.0
+        self._font, self._advance, self._line = self._open_font()
+        self._window = self._x.generate_id()
+        self._gc = self._x.generate_id()
+        self._make()
+        self._core.ChangeWindowAttributes(self._screen.root, _FLAGS.EventMask, [_MASK.SubstructureNotify])
+        self.key_taken = self._grab_key()
+
+    def fileno(self) -> int:
+        """The socket."""
+        return int(self._x.get_file_descriptor())
+
+    def seconds_until_due(self) -> float | None:
+        """When ``attend`` has something to do by itself."""
+        until = self._look.until if self._look else None
+        due = [t for t in (until, self._raise_at) if t is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def look(self, wish: _Look | None) -> bool:
+        """Show, or hide. True when it is on the screen."""
+        self._look = wish
+        if wish is None:
+            self._core.UnmapWindow(self._window)
+            self._x.flush()
+            return False
+        width, height = self._size(wish)
+        x = max(0, (self._screen.width_in_pixels - width) // 2)
+        values = xcffib.xproto.ConfigWindow
+        mask = values.X | values.Y | values.Width | values.Height | values.StackMode
+        self._core.ConfigureWindow(self._window, mask, [x, 0, width, height, xcffib.xproto.StackMode.Above])
+        self._core.ChangeWindowAttributes(self._window, _FLAGS.BackPixel, [wish.colour])
+        self._core.MapWindow(self._window)
+        self._draw()
+        try:
+            attributes = self._core.GetWindowAttributes(self._window).reply()
+        except _xcffib.ConnectionException:
+            raise
+        except _xcffib.XcffibException as error:
+            raise SignError("the sign is gone") from error
+        return bool(attributes.map_state == xcffib.xproto.MapState.Viewable)
+
+    def attend(self) -> bool:
+        """Take in events. True when the person pressed."""
+        pressed = False
+        while True:
+            try:
+                event = self._x.poll_for_event()
+            except _xcffib.ConnectionException:
+                raise
+            except _xcffib.XcffibException:
+                continue
+            if event is None:
+                break
+            pressed |= self._take(event)
+        now = time.monotonic()
+        if self._look and self._look.until is not None and now >= self._look.until:
+            self.look(None)
+        if self._raise_at is not None and now >= self._raise_at:
+            self._raise(now)
+        return pressed
+
+    def close(self) -> None:
+        """The connection, and with it window and key."""
+        self._x.disconnect()
+
+    def _take(self, event: Any) -> bool:
+        kinds = xcffib.xproto
+        if isinstance(event, kinds.ButtonPressEvent | kinds.KeyPressEvent):
+            return True
+        mine = getattr(event, "window", None) == self._window
+        if isinstance(event, kinds.ExposeEvent):
+            self._draw()
+        elif isinstance(event, kinds.DestroyNotifyEvent) and mine:
+            raise SignError("the sign was destroyed")
+        elif isinstance(event, kinds.UnmapNotifyEvent) and mine and self._look:
+            self._core.MapWindow(self._window)  # nobody else may hide it
+            self._raise(time.monotonic())
+        elif isinstance(event, kinds.MappingNotifyEvent):
+            self._core.UngrabKey(0, self._screen.root, kinds.ModMask.Any)
+            self.key_taken = self._grab_key()
+        elif isinstance(event, kinds.MapNotifyEvent | kinds.ConfigureNotifyEvent) and not mine and self._look:
+            self._raise_at = self._raise_at or max(time.monotonic(), self._raised + RAISE_SECONDS)
+        return False
+
+    def _raise(self, now: float) -> None:
+        self._raise_at, self._raised = None, now
+        above = [xcffib.xproto.StackMode.Above]
+        self._core.ConfigureWindow(self._window, xcffib.xproto.ConfigWindow.StackMode, above)
+        self._x.flush()
+
+    def _make(self) -> None:
+        self._core.CreateWindow(
+            self._screen.root_depth,
+            self._window,
+            self._screen.root,
+            0,
+            0,
+            1,
+            1,
+            0,
+            xcffib.xproto.WindowClass.InputOutput,
+            self._screen.root_visual,
+            _FLAGS.BackPixel | _FLAGS.OverrideRedirect | _FLAGS.EventMask,
+            [_RED, 1, _MASK.Exposure | _MASK.ButtonPress | _MASK.StructureNotify],
+        )
+        for name, value in ((b"WM_NAME", b"sipgate"), (b"WM_CLASS", b"sipgate\0SipgateSign\0")):
+            atom = self._core.InternAtom(False, len(name), name.decode()).reply().atom
+            replace, string = xcffib.xproto.PropMode.Replace, xcffib.xproto.Atom.STRING
+            self._core.ChangeProperty(replace, self._window, atom, string, 8, len(value), value)
+        flags = xcffib.xproto.GC
+        self._core.CreateGC(self._gc, self._window, flags.Foreground | flags.Font, [_WHITE, self._font])
+
+    def _open_font(self) -> tuple[int, int, int]:
+        for name, advance, line in _FONTS:
+            font = self._x.generate_id()
+            try:
+                self._core.OpenFont(font, len(name), name, is_checked=True).check()
+            except _xcffib.ConnectionException:
+                raise
+            except _xcffib.XcffibException:
+                continue
+            return font, advance, line
+        raise SignError("the X server has no font to write the sign with")
+
+    def _size(self, look: _Look) -> tuple[int, int]:
+        longest = max(len(line) for line in look.lines)
+        return longest * self._advance + 2 * _PADDING, len(look.lines) * (self._line + 3) + 2 * _PADDING
+
+    def _draw(self) -> None:
+        if self._look is None:
+            return
+        self._core.ClearArea(False, self._window, 0, 0, 0, 0)
+        self._core.ChangeGC(self._gc, xcffib.xproto.GC.Background, [self._look.colour])
+        for number, line in enumerate(self._look.lines, 1):
+            text = line.encode("latin-1", "replace")
+            y = _PADDING + number * (self._line + 3) - 5
+            self._core.ImageText8(len(text), self._window, self._gc, _PADDING, y, text)
+        self._x.flush()
+
+    def _grab_key(self) -> bool:
+        """True when the key is ours; another program may hold it already."""
+        setup = self._x.get_setup()
+        first, count = setup.min_keycode, setup.max_keycode - setup.min_keycode + 1
+        mapping = self._core.GetKeyboardMapping(first, count).reply()
+        keysyms, width = list(mapping.keysyms), mapping.keysyms_per_keycode
+        codes = [first + at // width for at, keysym in enumerate(keysyms) if keysym == _KEYSYM_P]
+        mode = xcffib.xproto.GrabMode.Async
+        cookies = [
+            self._core.GrabKey(
+                True, self._screen.root, _KEY | caps * _LOCKS[0] | num * _LOCKS[1], code, mode, mode, True
+            )
+            for code in codes[:1]
+            for caps, num in product((0, 1), repeat=2)
+        ]
+        try:
+            for cookie in cookies:
+                cookie.check()
+        except _xcffib.ConnectionException:
+            raise
+        except _xcffib.XcffibException:
+            return False
+        return bool(cookies)

@@ -1,0 +1,209 @@
+"""X11: the application's windows, composed on one canvas, each from its own pixmap (XComposite, XDamage, MIT-SHM).
+
+The canvas has the size of the main window; pop-ups and dialogs of the same application are laid over it where they
+stand on the screen, and what of them lies outside is cut off.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xcffib.damage
+import xcffib.xproto
+
+from capture_client.protocol import Application
+from capture_client.windows import NEUTRAL, Pixels, Seen
+from capture_client.windows.x11_display import Display
+from capture_client.windows.x11_find import TopLevel, application_windows, main_windows, top_levels
+from capture_client.windows.x11_pixels import Place, WindowPixels
+
+_COMING_AND_GOING = (
+    xcffib.xproto.MapNotifyEvent,
+    xcffib.xproto.UnmapNotifyEvent,
+    xcffib.xproto.DestroyNotifyEvent,
+    xcffib.xproto.ReparentNotifyEvent,
+)
+_IDENTITY = ("WM_NAME", "_NET_WM_NAME", "WM_CLASS", "WM_TRANSIENT_FOR", "WM_STATE")
+
+
+class X11Desktop:
+    """See ``windows.Desktop``."""
+
+    def __init__(self, display: str) -> None:
+        self._display = Display(display)
+
+    def watch(self, application: Application) -> X11View:
+        """See ``windows.Desktop``."""
+        return X11View(self._display, application)
+
+    def windows(self, application: Application | None) -> list[Seen]:
+        """See ``windows.Desktop``."""
+        return [
+            Seen(t.program, t.window_class, t.title, application is not None and t.matches(application))
+            for t in top_levels(self._display)
+            if t.managed
+        ]
+
+    def close(self) -> None:
+        """See ``windows.Desktop``."""
+        self._display.close()
+
+
+class X11View:
+    """See ``windows.View``."""
+
+    def __init__(self, display: Display, application: Application) -> None:
+        self._display, self._application = display, application
+        self._identity = {display.atom(name) for name in _IDENTITY}
+        self._windows: dict[int, WindowPixels] = {}  # from the bottom of the stack to its top
+        self._frames: set[int] = set()
+        self._main: WindowPixels | None = None
+        self._begun = False
+        self._coming, self._moved = True, True
+        self._select(xcffib.xproto.EventMask.SubstructureNotify)
+        self._find()
+
+    def fileno(self) -> int:
+        """See ``windows.View``."""
+        return self._display.fileno()
+
+    def begin(self) -> None:
+        """See ``windows.View``."""
+        self._begun = True
+        self._find()
+        for pixels in self._windows.values():
+            pixels.forget()
+            pixels.ask_to_repaint()
+
+    def pump(self) -> None:
+        """See ``windows.View``."""
+        for event in self._display.events():
+            self._take(event)
+        if self._begun:
+            for pixels in self._windows.values():
+                if pixels.damaged:
+                    pixels.learn()
+            for event in self._display.events():  # what came with the replies
+                self._take(event)
+
+    @property
+    def changed(self) -> bool:
+        """See ``windows.View``."""
+        return self._coming or self._moved or any(p.damaged for p in self._windows.values())
+
+    @property
+    def settled(self) -> bool:
+        """See ``windows.View``."""
+        return self._main is None or self._main.place is None or self._main.all_known
+
+    def insist(self) -> None:
+        """See ``windows.View``."""
+        for pixels in self._windows.values():
+            if not (pixels.all_known or pixels.asked_hard):
+                pixels.ask_to_repaint(clear=True)
+
+    def picture(self) -> Pixels | None:
+        """See ``windows.View``."""
+        if not self._begun:
+            return None
+        if self._coming:
+            self._find()
+        elif self._moved:
+            self._locate()
+        for pixels in self._windows.values():
+            if pixels.damaged:
+                pixels.learn()
+                self._coming |= not pixels.read()
+        for event in self._display.events():  # what came with the replies
+            self._take(event)
+        return self._compose()
+
+    def close(self) -> None:
+        """See ``windows.View``."""
+        self._select(0)
+        for pixels in self._windows.values():
+            pixels.close()
+        self._windows.clear()
+        for _ in self._display.events():
+            pass
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, xcffib.damage.NotifyEvent):
+            pixels = self._windows.get(event.drawable)
+            if pixels is not None:
+                pixels.damaged = True
+        elif isinstance(event, _COMING_AND_GOING):
+            self._coming = True
+        elif isinstance(event, xcffib.xproto.ConfigureNotifyEvent):
+            self._moved |= event.window in self._windows
+            self._coming |= event.window in self._frames  # moved or restacked
+        elif isinstance(event, xcffib.xproto.PropertyNotifyEvent):
+            self._coming |= event.atom in self._identity
+
+    def _find(self) -> None:
+        """The application's windows anew."""
+        self._coming = False
+        found = application_windows(self._display, self._application)
+        for window in set(self._windows) - {t.window for t in found}:
+            self._windows.pop(window).close()
+        known = self._windows
+        self._windows = {t.window: known.get(t.window) or WindowPixels(self._display, t.window) for t in found}
+        self._frames = {t.frame for t in found} - set(self._windows)
+        self._locate()
+        self._choose_main(found)
+
+    def _locate(self) -> None:
+        self._moved = False
+        for pixels in self._windows.values():
+            if pixels.locate() and self._begun:
+                pixels.ask_to_repaint()
+
+    def _choose_main(self, found: list[TopLevel]) -> None:
+        """The one that was, while it can be seen; else the largest."""
+        mains = [self._windows[w] for w in main_windows(found, self._application)]
+        visible = [p for p in mains if p.place is not None]
+        if self._main not in visible:
+            self._main = max(visible, key=_area, default=None)
+
+    def _compose(self) -> Pixels | None:
+        if self._main is None or self._main.place is None:
+            return None
+        frame = self._main.place
+        canvas = np.full((frame.height + frame.height % 2, frame.width + frame.width % 2, 4), NEUTRAL, np.uint8)
+        for pixels in self._windows.values():
+            if pixels.place is not None:
+                _lay(canvas, frame, pixels, pixels.place)
+        return canvas
+
+    def _select(self, mask: int) -> None:
+        self._display.core.ChangeWindowAttributes(self._display.root, xcffib.xproto.CW.EventMask, [mask])
+        self._display.flush()
+
+
+def _area(pixels: WindowPixels) -> int:
+    return pixels.place.width * pixels.place.height if pixels.place is not None else 0
+
+
+def _lay(canvas: Pixels, frame: Place, pixels: WindowPixels, place: Place) -> None:
+    """The known pixels of a window, at its place on the canvas; colours are premultiplied where there is alpha."""
+    x, y = place.x - frame.x, place.y - frame.y
+    left, top = max(0, x), max(0, y)
+    right, bottom = min(frame.width, x + place.width), min(frame.height, y + place.height)
+    if left >= right or top >= bottom:
+        return
+    target = canvas[top:bottom, left:right]
+    source = pixels.image[top - y : bottom - y, left - x : right - x]
+    known: npt.NDArray[np.bool_] = pixels.known[top - y : bottom - y, left - x : right - x]
+    if pixels.depth == 32:
+        opaque = source[..., 3] == 255
+        rows, columns = np.nonzero(known & ~opaque)
+        through = target[rows, columns].astype(np.uint16) * (255 - source[rows, columns, 3:].astype(np.uint16)) // 255
+        blended = np.minimum(through + source[rows, columns], 255)
+        target[rows, columns] = blended.astype(np.uint8)
+        known = known & opaque
+    elif pixels.all_known:
+        target[:] = source
+        return
+    np.copyto(target, source, where=known[..., None])
