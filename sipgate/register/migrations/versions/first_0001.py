@@ -122,7 +122,6 @@ def _lines() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exclusion")),
         sqlite_autoincrement=True,
-        sqlite_autoincrement=True,
     )
 
 
