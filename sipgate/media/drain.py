@@ -18,18 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
-from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
-from sipgate.media.place import (
-    MOST_DROPOUT,
-    NOWHERE,
-    RING_UNITS,
-    TOLERANCE_NS,
-    Bytes,
-    Ints,
-    Store,
-    Timeline,
-)
+from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_SAMPLES
+from sipgate.media.place import NOWHERE, Timelines
 from sipgate.media.recvmmsg import PAD, ROWS, Batch, source_words
+from sipgate.media.store import RING_UNITS, Bytes, Ints, Store
 
 NEVER: Final = np.iinfo(np.int64).max
 _RTP_HEADER: Final = 12
@@ -77,7 +69,7 @@ class Drain:
         self.sealed: Ints = np.zeros(64, dtype=np.int64)
         """By call: the sample up to which windows are sealed."""
         self._batch = Batch()
-        self._timelines: dict[int, Timeline] = {}
+        self._timelines = Timelines(streams)
         self._events: dict[int, deque[tuple[int, int]]] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._free: list[int] = []
@@ -95,17 +87,8 @@ class Drain:
         self._mask = np.zeros((streams, 4), dtype=np.uint64)
         self._open: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
         self._codecs: Bytes = np.zeros((streams, 128), dtype=np.uint8)
-        self._anchored: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
-        self._ssrc: Ints = np.zeros(streams, dtype=np.int64)
-        self._stamp: Ints = np.zeros(streams, dtype=np.int64)
-        self._position: Ints = np.zeros(streams, dtype=np.int64)
-        self._highest: Ints = np.zeros(streams, dtype=np.int64)
-        self._counted: Ints = np.zeros(streams, dtype=np.int64)
 
-    _TABLES: Final = (
-        "call", "leg", "answered", "ended", "heard", "_expected", "_mask", "_open", "_codecs",
-        "_anchored", "_ssrc", "_stamp", "_position", "_highest", "_counted",
-    )  # fmt: skip
+    _TABLES: Final = ("call", "leg", "answered", "ended", "heard", "_expected", "_mask", "_open", "_codecs")
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
@@ -115,6 +98,7 @@ class Drain:
             old = {name: getattr(self, name) for name in self._TABLES}
             size = len(self.call)
             self._make_tables(2 * size)
+            self._timelines.grow()
             for name, table in old.items():
                 getattr(self, name)[:size] = table
             self._free = list(range(2 * size - 1, size - 1, -1))
@@ -123,7 +107,7 @@ class Drain:
             getattr(self, name)[stream] = 0
         self.mute(stream)
         self._sockets[stream] = sock
-        self._timelines[stream] = Timeline()
+        self._timelines.begin(stream)
         self._events[stream] = deque(maxlen=8)
         return stream
 
@@ -153,12 +137,13 @@ class Drain:
     def remove(self, stream: int) -> None:
         """Forget the row; the socket is the caller's to close."""
         self.mute(stream)
-        del self._sockets[stream], self._timelines[stream], self._events[stream]
+        del self._sockets[stream], self._events[stream]
+        self._timelines.end(stream)
         self._free.append(stream)
 
     def lost(self, stream: int) -> int:
         """Packets missing in the stream's sequence numbers."""
-        return self._timeline(stream).lost
+        return self._timelines.lost(stream)
 
     def take_call(self) -> int:
         """A call's row in the store."""
@@ -259,7 +244,10 @@ class Drain:
     ) -> int:
         """Positions of the chosen rows, and the copy; returns how many were kept."""
         streams = stream[chosen]
-        positions = self._positions(chosen, sound, streams, arrivals[chosen] - self.answered[streams])
+        headers = self._batch.headers[chosen]
+        ssrcs, sequences, stamps = (headers[name].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
+        since = arrivals[chosen] - self.answered[streams]
+        positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sound)
         calls = self.call[streams]
         high = self.high[calls]
         low = np.maximum(0, high - RING_UNITS * UNIT_BYTES)
@@ -276,44 +264,3 @@ class Drain:
             first, last = int(max(0, positions[i])) // WINDOW_SAMPLES, (end - 1) // WINDOW_SAMPLES
             self.late.update((call, window) for window in range(first, last + 1))
         return int(fit.size)
-
-    def _positions(self, chosen: Ints, sound: npt.NDArray[np.bool_], streams: Ints, since: Ints) -> Ints:
-        """By arithmetic for streams all of whose sound agrees with their anchors; the others one by one."""
-        headers = self._batch.headers[chosen]
-        ssrcs = headers["ssrc"].astype(np.int64)
-        sequences = headers["sequence"].astype(np.int64)
-        stamps = headers["stamp"].astype(np.int64)
-        same = self._anchored[streams] & (ssrcs == self._ssrc[streams])
-        ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
-        positions = self._position[streams] + ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        agrees = np.abs(since - positions * SAMPLE_NS) <= TOLERANCE_NS
-        fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
-        careful = np.unique(streams[sound & ~fine])
-        fast = fine & ~np.isin(streams, careful)
-        np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
-        np.add.at(self._counted, streams[fast], 1)
-        for which in careful:
-            mine = streams == which
-            self._careful(int(which), np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound),
-                          ssrcs, sequences, stamps, since, positions)  # fmt: skip
-        return positions
-
-    def _timeline(self, stream: int) -> Timeline:
-        """The stream's timeline, brought up to date with what the arithmetic counted."""
-        timeline = self._timelines[stream]
-        timeline.highest, timeline.counted = int(self._highest[stream]), int(self._counted[stream])
-        return timeline
-
-    def _careful(
-        self, which: int, sound: Ints, others: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, since: Ints, out: Ints
-    ) -> None:
-        timeline = self._timeline(which)
-        out[sound] = timeline.place(
-            ssrcs[sound].tolist(), sequences[sound].tolist(), stamps[sound].tolist(), since[sound].tolist()
-        )
-        for row in others:
-            timeline.count(int(ssrcs[row]), int(sequences[row]))
-        self._anchored[which] = timeline.ssrc is not None
-        self._ssrc[which] = timeline.ssrc or 0
-        self._stamp[which], self._position[which] = timeline.anchor
-        self._highest[which], self._counted[which] = timeline.highest, timeline.counted

@@ -69,6 +69,7 @@ def finish_recording(job: FinishJob) -> Finished:
             channels = 1 if live.mixed else 2
             samples = _mux(f"/proc/self/fd/{memory}", live, length_ns, channels, film)
             lost = live.lost
+        _name_sides(memory)
         write_sealed_file(job.output, job.data_key, _chunks(memory))
     finally:
         os.close(memory)
@@ -125,6 +126,14 @@ def _mux(path: str, live: LiveFileReader, length_ns: int, channels: int, film: F
             output.mux(_image(waiting, picture))
             waiting = next(images, None)
     return samples
+
+
+def _name_sides(memory: int) -> None:
+    """Uncoupled streams are mapping family 255 to the encoder, channels without meaning; family 1 says left, right."""
+    start = os.pread(memory, 4096, 0)
+    family = start.find(b"OpusHead") + 18  # RFC 7845 §5.1
+    if start[family : family + 1] == b"\xff":
+        os.pwrite(memory, b"\x01", family)
 
 
 def _image(timed: TimedPacket, stream: Stream | None) -> av.Packet[Stream]:

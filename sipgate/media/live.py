@@ -13,7 +13,7 @@ from typing import Final
 
 from sipgate.media.drain import Drain
 from sipgate.media.frames import FILE_NAME, WINDOW_NS, WINDOW_SAMPLES, LiveFile
-from sipgate.media.place import RING_WINDOWS
+from sipgate.media.store import RING_WINDOWS
 
 SETTLE_NS: Final = 100_000_000
 _AHEAD_NS: Final = 1_000_000_000

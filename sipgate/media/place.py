@@ -1,4 +1,4 @@
-"""Where a packet's sound belongs: by RTP timestamp, on a timeline anchored to arrival; then one copy to that place.
+"""Where a packet's sound belongs: by RTP timestamp, on a timeline anchored to arrival.
 
 Time here is the call's: nanoseconds, or samples of 125 µs, since the answer on the server's clock.
 
@@ -16,9 +16,6 @@ all of these to the sender), then:
 =====================================================  ===============================================================
 
 Anchors lie on whole milliseconds (one unit), so that packets of whole milliseconds are copied in 8-byte words.
-
-*Store.* ``Store`` holds the last 4 s of every call: ``sound`` and ``codec`` by [call, leg, unit of the ring]. Writing
-by position does reordering, duplicates and gaps at once: what never came stays absent.
 """
 
 from __future__ import annotations
@@ -28,14 +25,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sipgate.media.codecs import ABSENT, SILENCE
-from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, UNIT_NS, WINDOW_NS, WINDOW_UNITS, Window
+from sipgate.media.frames import SAMPLE_NS, UNIT_BYTES, UNIT_NS
 
 TOLERANCE_NS: Final = 150_000_000
 AHEAD_NS: Final = 200_000_000
 """How far packets after one in question are asked, when they have come already."""
-RING_WINDOWS: Final = 8
-RING_UNITS: Final = RING_WINDOWS * WINDOW_UNITS
 REACH_NS: Final = 3_000_000_000
 """How late a packet may come and still find its place."""
 MOST_REORDERED: Final = 300
@@ -44,7 +38,7 @@ _REMEMBERED: Final = 4
 MOST_DROPOUT: Final = 3000  # RFC 3550 appendix A.1, MAX_DROPOUT
 
 Ints = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+Flags = npt.NDArray[np.bool_]
 
 
 def difference32(a: int, b: int) -> int:
@@ -155,126 +149,74 @@ def _late_by(anchor: tuple[int, int], stamp: int, arrival: int) -> int:
     return arrival - (anchor[1] + difference32(stamp, anchor[0])) * SAMPLE_NS
 
 
-class Store:
-    """The rings of all calls: sound (calls, LEGS, RING_UNITS * 8 bytes) and codec (calls, LEGS, RING_UNITS), uint8."""
+class Timelines:
+    """The timelines of all streams: by arithmetic on arrays for those that agree with their anchors, which is most."""
 
-    def __init__(self, calls: int = 64) -> None:
-        self.sound: Bytes = np.zeros((calls, LEGS, RING_UNITS * UNIT_BYTES), dtype=np.uint8)
-        self.codec: Bytes = np.zeros((calls, LEGS, RING_UNITS), dtype=np.uint8)
-        self._free = list(range(calls - 1, -1, -1))
+    def __init__(self, streams: int) -> None:
+        self._careful: dict[int, Timeline] = {}
+        self._anchored: Flags = np.zeros(streams, dtype=np.bool_)
+        self._ssrc, self._stamp, self._position, self._highest, self._counted = np.zeros((5, streams), dtype=np.int64)
 
-    def take(self) -> int:
-        """A call's row, empty."""
-        if not self._free:
-            calls = self.codec.shape[0]
-            self.sound = np.concatenate([self.sound, np.zeros_like(self.sound)])
-            self.codec = np.concatenate([self.codec, np.zeros_like(self.codec)])
-            self._free = list(range(2 * calls - 1, calls - 1, -1))
-        call = self._free.pop()
-        self.sound[call] = 0
-        self.codec[call] = ABSENT
-        return call
+    def grow(self) -> None:
+        """Room for twice as many streams."""
+        self._anchored = np.concatenate([self._anchored, np.zeros_like(self._anchored)])
+        tables = np.stack([self._ssrc, self._stamp, self._position, self._highest, self._counted])
+        self._ssrc, self._stamp, self._position, self._highest, self._counted = np.hstack(
+            [tables, np.zeros_like(tables)]
+        )
 
-    def give_back(self, call: int) -> None:
-        """The row is no longer used; what it held is overwritten."""
-        self.sound[call] = 0
-        self.codec[call] = ABSENT
-        self._free.append(call)
+    def begin(self, stream: int) -> None:
+        """A new stream in this row."""
+        self._careful[stream] = Timeline()
+        self._anchored[stream] = False
+        for table in (self._ssrc, self._stamp, self._position, self._highest, self._counted):
+            table[stream] = 0
 
-    def clear(self, call: int, window: int) -> None:
-        """Make the ring ready for a window that was never written."""
-        at = window % RING_WINDOWS * WINDOW_UNITS
-        self.codec[call, :, at : at + WINDOW_UNITS] = ABSENT
-        self.sound[call, :, at * UNIT_BYTES : (at + WINDOW_UNITS) * UNIT_BYTES] = 0
+    def end(self, stream: int) -> None:
+        """The row is free."""
+        del self._careful[stream]
 
-    def window(self, call: int, number: int, answered_at_ns: int, lost: tuple[int, int], mixed: bool) -> Window:
-        """A view of one window, to be sealed at once."""
-        at = number % RING_WINDOWS * WINDOW_UNITS
-        sound = self.sound[call, :, at * UNIT_BYTES : (at + WINDOW_UNITS) * UNIT_BYTES]
-        shaped = sound.reshape(LEGS, WINDOW_UNITS, UNIT_BYTES)
-        return Window(number, self.codec[call, :, at : at + WINDOW_UNITS], shaped, answered_at_ns, lost, mixed)
+    def lost(self, stream: int) -> int:
+        """Packets missing in the stream's sequence numbers so far."""
+        return self._timeline(stream).lost
 
-    def write(
-        self,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-        sizes: Ints,
-        low: Ints,
-        high: Ints,
-    ) -> None:
-        """Copy packets to their places. Which of two different sounds for one place stands is not defined.
+    def positions(
+        self, streams: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, arrivals: Ints, sound: Flags
+    ) -> Ints:
+        """Positions in samples, NOWHERE for what cannot be believed; meaningless where not ``sound``.
 
-        All by packet: ``rows`` = call * LEGS + leg, ``positions`` in samples; the payload is ``slots[packets]``'s
-        ``sizes`` bytes from ``at`` on. Only samples in [``low``, ``high``) are written (the ring's reach).
+        All by packet, in order of arrival within a stream. ``arrivals``: ns after the answer. Packets that are not
+        ``sound`` only take a sequence number.
         """
-        words = (positions % UNIT_BYTES == 0) & (sizes % UNIT_BYTES == 0) & (at % UNIT_BYTES == 0)
-        words &= (positions >= low) & (positions + sizes <= high)
-        for size in np.unique(sizes):
-            same = sizes == size
-            chosen = np.flatnonzero(same & words)
-            if chosen.size:
-                self._write_words(chosen, int(size) // UNIT_BYTES, rows, codecs, positions, slots, packets, at)
-            chosen = np.flatnonzero(same & ~words)
-            if chosen.size:
-                self._write_bytes(chosen, int(size), rows, codecs, positions, slots, packets, at, low, high)
+        same = self._anchored[streams] & (ssrcs == self._ssrc[streams])
+        ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
+        positions = self._position[streams] + ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        agrees = np.abs(arrivals - positions * SAMPLE_NS) <= TOLERANCE_NS
+        fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
+        careful = np.unique(streams[sound & ~fine])
+        fast = fine & ~np.isin(streams, careful) if careful.size else fine
+        np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
+        np.add.at(self._counted, streams[fast], 1)
+        for stream in careful:
+            mine = streams == stream
+            rows, others = np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound)
+            timeline = self._timeline(int(stream))
+            positions[rows] = timeline.place(
+                ssrcs[rows].tolist(), sequences[rows].tolist(), stamps[rows].tolist(), arrivals[rows].tolist()
+            )
+            for row in others:
+                timeline.count(int(ssrcs[row]), int(sequences[row]))
+            self._take_over(int(stream), timeline)
+        return positions
 
-    def _write_words(
-        self,
-        chosen: Ints,
-        units: int,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-    ) -> None:
-        """The usual case: whole milliseconds on whole milliseconds, eight samples a move."""
-        ring = (positions[chosen] // UNIT_BYTES % RING_UNITS)[:, np.newaxis] + np.arange(units)
-        ring[ring >= RING_UNITS] -= RING_UNITS
-        ring += (rows[chosen] * RING_UNITS)[:, np.newaxis]
-        source = slots.view(np.uint64)
-        offsets = at[chosen] // UNIT_BYTES
-        first = int(offsets[0])
-        if (offsets == first).all():
-            moved = source[packets[chosen], first : first + units]
-        else:
-            moved = source[packets[chosen][:, np.newaxis], offsets[:, np.newaxis] + np.arange(units)]
-        self.sound.reshape(-1).view(np.uint64)[ring] = moved
-        self.codec.reshape(-1)[ring] = codecs[chosen][:, np.newaxis]
+    def _timeline(self, stream: int) -> Timeline:
+        """The stream's timeline, brought up to date with what the arithmetic counted."""
+        timeline = self._careful[stream]
+        timeline.highest, timeline.counted = int(self._highest[stream]), int(self._counted[stream])
+        return timeline
 
-    def _write_bytes(
-        self,
-        chosen: Ints,
-        size: int,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-        low: Ints,
-        high: Ints,
-    ) -> None:
-        """Any position, size and payload offset; the rest of a unit that is touched for the first time is silence."""
-        samples = positions[chosen][:, np.newaxis] + np.arange(size)
-        inside = (samples >= low[chosen][:, np.newaxis]) & (samples < high[chosen][:, np.newaxis])
-        ring = samples % (RING_UNITS * UNIT_BYTES) + (rows[chosen] * RING_UNITS * UNIT_BYTES)[:, np.newaxis]
-        codec = np.broadcast_to(codecs[chosen][:, np.newaxis], ring.shape)[inside]
-        moved = slots[packets[chosen][:, np.newaxis], at[chosen][:, np.newaxis] + np.arange(size)][inside]
-        ring = ring[inside]
-        units = ring // UNIT_BYTES
-        flat_codec, flat_sound = self.codec.reshape(-1), self.sound.reshape(-1, UNIT_BYTES)
-        fresh = flat_codec[units] == ABSENT
-        flat_sound[units[fresh]] = SILENCE[codec[fresh]][:, np.newaxis]
-        flat_codec[units] = codec
-        flat_sound.reshape(-1)[ring] = moved
-
-
-def window_at(time_ns: int) -> int:
-    """The window that holds this moment of the call."""
-    return time_ns // WINDOW_NS
+    def _take_over(self, stream: int, timeline: Timeline) -> None:
+        self._anchored[stream] = timeline.ssrc is not None
+        self._ssrc[stream] = timeline.ssrc or 0
+        self._stamp[stream], self._position[stream] = timeline.anchor
+        self._highest[stream], self._counted[stream] = timeline.highest, timeline.counted
