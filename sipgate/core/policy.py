@@ -3,7 +3,7 @@
 The order is the rule: what denies is asked first, and whatever is unknown denies.
 
 ==  ========================================  =====================================================
- 1  any party matches an exclusion            ``Protected``, which has no fields (R12)
+ 1  any party might be an excluded line       ``Protected``, which has no fields (R12)
  2  the exclusions cannot be read             refused (fail closed, DESIGN.md decision 2)
  3  the connection is not configured          refused: nothing is known of its announcement (R10)
  4  the gate is not open                      refused (R13)
@@ -97,8 +97,8 @@ class Reason(Enum):
     """
 
     EXCLUSIONS_UNREADABLE = "the exclusions cannot be read: nothing is recorded"
-    GATE_CLOSED = "the activation gate is closed"
     UNKNOWN_CONNECTION = "the connection is not configured"
+    GATE_CLOSED = "the activation gate is closed"
     UNIDENTIFIED = "a party of the call cannot be identified"
     NOT_ENROLLED = "no enrolment in force names a line of this call"
     NO_HOLDER = "the line is not assigned to one person"
@@ -139,18 +139,20 @@ class Surroundings:
     """What else is true at the moment: who can be reached, and what is being recorded.
 
     ``reachable``: workstations that can be commanded and film nothing else. ``live``: recordings under way or not yet
-    counted in ``Enrolment.backlog``, by enrolment.
+    counted in ``Enrolment.backlog``, by enrolment. ``admitted``: the enrolment under which this very call already has
+    its place; a backlog blocks the next call, never one under way (R5).
     """
 
     reachable: frozenset[str] = frozenset()
     live: Mapping[int, int] = field(default_factory=dict)
+    admitted: int | None = None
 
 
 def decide(
     policy: Policy | None, connection: str, parties: Sequence[Party], at_ns: int, surroundings: Surroundings
 ) -> Decision:
     """The decision for a call with ``parties`` at ``at_ns`` (Unix ns) on ``connection``: see the table above."""
-    if policy is not None and any(policy.exclusions.matches(p.identities) for p in parties):
+    if policy is not None and any(policy.exclusions.might_match(p.identities) for p in parties):
         return Protected()
     denial = _denial(policy, connection, parties)
     if policy is None or denial is not None:
@@ -205,9 +207,10 @@ def _verdict(
         return Reason.NO_HOLDER
     if not holder.acknowledged:
         return Reason.NOT_ACKNOWLEDGED
-    if enrolment.backlog + surroundings.live.get(enrolment.enrolment, 0) >= enrolment.capacity:
+    under_way = surroundings.live.get(enrolment.enrolment, 0)
+    if enrolment.enrolment != surroundings.admitted and enrolment.backlog + under_way >= enrolment.capacity:
         return Reason.BACKLOG_FULL
     film = enrolment.film if enrolment.film and enrolment.film.workstation in surroundings.reachable else None
-    if film is None and connection.telephone_key is None:
+    if film is None and not connection.telephone_key:
         return Reason.NO_PRIVATE_KEY
     return Permitted(holder.person, enrolment.enrolment, side, film, connection.telephone_key)
