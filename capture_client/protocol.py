@@ -51,6 +51,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
@@ -296,7 +297,10 @@ def open_report(payload: bytes, key: Ed25519PublicKey) -> tuple[Report, Binding]
 
 def report_sender(payload: bytes) -> str:
     """The workstation that an envelope claims to come from, unverified: to look up its key."""
-    return str(_json_object(_envelope(payload)[0]).get("workstation", ""))
+    claimed = _json_object(_envelope(payload)[0]).get("workstation")
+    if not isinstance(claimed, str) or not _is_text(claimed):
+        raise ProtocolViolation("no workstation")
+    return claimed
 
 
 def check(binding: Binding, *, workstation: str, boot: str, last_counter: int, server_now_ns: int) -> None:
@@ -321,12 +325,28 @@ def _envelope(payload: bytes) -> tuple[bytes, bytes]:
 
 def _json_object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        value = json.loads(raw, object_pairs_hook=_once_each, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ProtocolViolation("not JSON") from error
     if not isinstance(value, dict):
         raise ProtocolViolation("not a JSON object")
     return value
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key stands twice")
+    return value
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _is_text(value: str) -> bool:
+    """No lone surrogate and no NUL, which JSON can write and neither UTF-8 nor a database can."""
+    return not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
 
 
 def _open(payload: bytes, key: Ed25519PublicKey, kinds: dict[str, type[_Message]]) -> tuple[_Message, Binding]:
@@ -336,9 +356,10 @@ def _open(payload: bytes, key: Ed25519PublicKey, kinds: dict[str, type[_Message]
     except InvalidSignature as error:
         raise ProtocolViolation("signature") from error
     body = _json_object(raw)
-    if body.get("version") != VERSION:
+    version, verb = body.get("version"), body.get("verb")
+    if type(version) is not int or version != VERSION:
         raise ProtocolViolation("version")
-    kind = kinds.get(str(body.get("verb")))
+    kind = kinds.get(verb) if isinstance(verb, str) else None
     if kind is None:
         raise ProtocolViolation("unknown verb")
     return _typed(kind, body.get("message")), _typed(Binding, {f.name: body.get(f.name) for f in fields(Binding)})
@@ -348,7 +369,10 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float
 
 
 def _typed(kind: type[_Message], values: object) -> _Message:
-    """Build a dataclass from JSON values, each of exactly its declared type; unknown fields are passed over."""
+    """Build a dataclass from JSON values, each of exactly its declared type; unknown fields are passed over.
+
+    Whole numbers are of 64 bits, others finite: what is read here goes into clocks and databases as it is.
+    """
     if not isinstance(values, dict):
         raise ProtocolViolation("no fields")
     known: dict[str, object] = {}
@@ -359,12 +383,22 @@ def _typed(kind: type[_Message], values: object) -> _Message:
         allowed = _JSON_TYPES[str(field.type)]
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             raise ProtocolViolation(f"field {field.name}")
+        if not _is_kept(value):
+            raise ProtocolViolation(f"field {field.name}")
         known[field.name] = value
     try:
         message: _Message = kind(**known)
     except TypeError as error:
         raise ProtocolViolation("missing field") from error
     return message
+
+
+def _is_kept(value: object) -> bool:
+    if isinstance(value, str):
+        return _is_text(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
 # --- the application that may be filmed -----------------------------------------------------------------------------
@@ -392,6 +426,8 @@ class Application:
             key, equals, value = part.partition("=")
             if key.strip() not in names or not equals or not value.strip():
                 raise ProtocolViolation(f"application: {key.strip() or 'empty'} is none of program=, class=, title=")
+            if names[key.strip()] in found:
+                raise ProtocolViolation(f"application: {key.strip()}= stands twice")
             found[names[key.strip()]] = value.strip()
         if "program" not in found and "window_class" not in found:
             raise ProtocolViolation("application: give program= or class=")

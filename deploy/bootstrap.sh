@@ -1,0 +1,45 @@
+# Sourced by ./deploy/quickstart and ./deploy/check: installs what is missing, and says so. Standard output stays free.
+# shellcheck shell=bash
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$top/.venv
+setup_log=$(mktemp -t sipgate-setup.XXXXXX.log)
+
+say() { printf '%s\n' "$*" >&2; }
+fail() { say "failed: $*"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null; then sudo "$@"
+    else fail "$1 needs root: run this as root, or install sudo"
+    fi
+}
+
+# need_packages NAME ...: Debian packages, those that are missing only
+need_packages() {
+    local missing=() name
+    for name in "$@"; do
+        dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    command -v apt-get >/dev/null || fail "this needs Debian's packages: ${missing[*]}"
+    say "installing Debian packages: ${missing[*]}"
+    as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update && apt-get install -y --no-install-recommends "$@"' \
+        apt "${missing[@]}" >>"$setup_log" 2>&1 || fail "apt-get install ${missing[*]}: see $setup_log"
+}
+
+# need_environment EXTRAS: the virtual environment with this project and the extras, again when pyproject.toml changes
+need_environment() {
+    local python=${SIPGATE_PYTHON:-/usr/bin/python3} stamp
+    "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
+        fail "$python is not Python 3.11 to 3.13: set SIPGATE_PYTHON to one that is"
+    stamp=$({ "$python" --version; cat "$top/pyproject.toml"; printf '%s\n' "$1" "$top"; } | sha256sum | cut -d' ' -f1)
+    [ "$(cat "$venv/.sipgate-$1" 2>/dev/null)" = "$stamp" ] && return
+    say "making the virtual environment .venv (extras: $1); the first time takes a minute or two"
+    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" >>"$setup_log" 2>&1 ||
+        fail "$python -m venv: see $setup_log"
+    "$venv/bin/python" -m pip install --quiet --upgrade pip >>"$setup_log" 2>&1 &&
+        "$venv/bin/python" -m pip install --quiet -e "$top[$1]" >>"$setup_log" 2>&1 ||
+        fail "pip install: see $setup_log"
+    printf '%s\n' "$stamp" >"$venv/.sipgate-$1"
+}

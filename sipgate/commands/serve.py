@@ -1,0 +1,65 @@
+"""``sipgate serve`` and ``sipgate check-config``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import structlog
+
+from sipgate import config as configuration
+from sipgate.commands.context import DEFAULT_CONFIG, ConfigOption, out, warn
+from sipgate.register.exclusions_file import read_exclusions
+from sipgate.service.stores import open_stores
+
+if TYPE_CHECKING:
+    from sipgate.service.server import Server
+
+
+def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Observe calls, record those that may be, serve the console. Stops at SIGTERM or Ctrl-C."""
+    from sipgate.service.server import Server
+
+    _log_to_stderr()
+    stores = open_stores(configuration.load(config))
+    try:
+        asyncio.run(_serve(Server(stores, _announce)))
+    finally:
+        stores.register.close()
+
+
+async def _serve(server: Server) -> None:
+    await server.run()
+
+
+def _announce(server: Server) -> None:
+    log = structlog.get_logger("sipgate")
+    for transport, address, port in server.sip:
+        log.info("listening for recording sessions", transport=transport, address=address, port=port)
+    log.info("the console is at", url=server.console_url)
+
+
+def _log_to_stderr() -> None:
+    """One line an event, on standard error. Libraries are heard from warnings on, and never with a payload."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=False),
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def check_config(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Read the configuration and the exclusions file, and say what is wrong with them."""
+    found = configuration.load(config)
+    path = found.lines.exclusions_file
+    rows = read_exclusions(path, found.site.country) if path is not None else ()
+    warn(tuple(w for row in rows for w in row.warnings))
+    if not found.siprec.connection:
+        warn(("no [[siprec.connection]] is configured: nobody may open a recording session",))
+    out.print(f"{config} is right: {len(found.siprec.connection)} connections, {len(rows)} rows of excluded lines")

@@ -1,0 +1,226 @@
+"""After the call: wait for the film, make the WebM in a worker process, journal, index.
+
+    ended ──▶ film whole, or FILM_WAIT_SECONDS ──▶ finish_recording (worker process) ──▶ journal ──▶ index ──▶ Kept
+                 ▲                                                                                      │
+                 └── more of the film comes (a workstation was cut off): made again ◀── parts stay PARTS_HOURS
+
+Nothing is journalled or indexed before the WebM stands: until then a call exists in the crash ledger alone, and an
+erasure (private call, protected line) leaves no line anywhere. Where a film is expected, the sealed parts and the
+ledger's entry stay for three days, so that what a workstation could not upload in time is not lost; then they go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import structlog
+
+from sipgate.core import events as ev
+from sipgate.core.retention import expires_at_ns
+from sipgate.errors import ErasedError, SipgateError
+from sipgate.media.finish import Finished, FinishJob, finish_recording
+from sipgate.media.frames import FILE_NAME as SOUND
+from sipgate.media.frames import sealed_length_ns
+from sipgate.register.register import Register
+from sipgate.register.rows import RecordingRow
+from sipgate.service.clock import SteadyClock
+from sipgate.service.stage import EndedCall
+from sipgate.vault.journal_file import Journal
+from sipgate.vault.vault import Vault
+
+log = structlog.get_logger("sipgate")
+
+WEBM = "recording.webm.sealed"
+FILM_WAIT_SECONDS = 15.0
+"""How long a call's end waits for the workstation to finish its upload; later parts are added when they come."""
+PARTS_HOURS = 72
+_PARTS_NS = PARTS_HOURS * 3_600_000_000_000
+
+
+def film_is_whole(folder: Path) -> bool:
+    """Whether every take that has begun to arrive has its end, and every segment that the end counts."""
+    takes = [take for take in (folder / "film").glob("*") if take.is_dir()]
+    return bool(takes) and all(_take_is_whole(take) for take in takes)
+
+
+def _take_is_whole(take: Path) -> bool:
+    end = take / "end.json"
+    if not end.exists():
+        return False
+    count = json.loads(end.read_bytes())["segments"]
+    return all((take / f"{index:06d}.seg").exists() for index in range(count))
+
+
+class Finishing:
+    """Runs in the event loop; the heavy work goes to ``workers``, a pool of processes."""
+
+    def __init__(
+        self,
+        clock: SteadyClock,
+        vault: Vault,
+        register: Register,
+        journal: Journal,
+        workers: Executor,
+        retention_days: int,
+        policy_changed: Callable[[], None],
+        post: Callable[[ev.Event], None],
+    ) -> None:
+        self._clock, self._vault, self._register, self._journal = clock, vault, register, journal
+        self._workers, self._retention_days = workers, retention_days
+        self._policy_changed, self._post = policy_changed, post
+        self._calls: dict[str, EndedCall] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._arrived: dict[str, asyncio.Event] = {}
+        self._again: set[str] = set()
+        self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
+        self.failures = 0
+
+    def expect(self, call: EndedCall) -> None:
+        """The call has ended: its film may still be uploaded. ``finish`` follows when its sound is on the disk."""
+        self._calls[call.recording] = call
+
+    def finish(self, call: EndedCall) -> None:
+        """Keep this call's recording; again when more of its film has come."""
+        if call.recording in self._tasks:
+            return
+        self._calls[call.recording] = call
+        self._arrived[call.recording] = asyncio.Event()
+        self._tasks[call.recording] = asyncio.create_task(self._finish(call), name="finishing")
+
+    def part_arrived(self, recording: str) -> None:
+        """The end of a take was uploaded (loop's thread)."""
+        call = self._calls.get(recording)
+        if recording in self._arrived:
+            self._arrived[recording].set()
+        elif recording in self._tasks:
+            self._again.add(recording)
+        elif call is not None and self._register.recordings.get(recording) is not None:
+            self.finish(call)
+
+    def filmed_by(self, recording: str) -> str | None:
+        """The workstation whose film of this ended call may still arrive. Any thread."""
+        call = self._calls.get(recording)
+        return call.workstation if call is not None else None
+
+    def forget(self, recording: str) -> None:
+        """It is being erased: stop finishing it, and take it out of the index."""
+        task = self._tasks.pop(recording, None)
+        if task is not None:
+            task.cancel()
+        with self._index:
+            self._calls.pop(recording, None)
+            if self._register.recordings.get(recording) is not None:
+                self._register.recordings.remove(recording)
+
+    def retire(self) -> None:
+        """Drop the parts of films that had their time to come. Blocks on the disk: not in the loop."""
+        for call in list(self._calls.values()):
+            ended_at_ns = call.ended_at_ns or call.answered_at_ns
+            if call.recording not in self._tasks and self._clock() > ended_at_ns + _PARTS_NS:
+                self._calls.pop(call.recording, None)
+                self._drop_parts(call.recording)
+
+    async def settle(self) -> None:
+        """Wait until nothing is being finished."""
+        while self._tasks:
+            await asyncio.wait(list(self._tasks.values()))
+
+    async def _finish(self, call: EndedCall) -> None:
+        try:
+            if call.workstation is not None:
+                await self._film(call.recording)
+            await self._make(call)
+        except ErasedError:
+            self._calls.pop(call.recording, None)  # it was erased meanwhile: nothing to keep, nothing to tell
+        except (SipgateError, BrokenProcessPool) as error:
+            self.failures += 1
+            log.error("a recording could not be finished; it is tried again at the next start", reason=str(error))
+        finally:
+            self._arrived.pop(call.recording, None)
+            self._tasks.pop(call.recording, None)
+        if call.recording in self._again:
+            self._again.discard(call.recording)
+            self.finish(call)
+
+    async def _film(self, recording: str) -> None:
+        folder, arrived = self._vault.folder(recording), self._arrived[recording]
+        try:
+            async with asyncio.timeout(FILM_WAIT_SECONDS):
+                while not film_is_whole(folder):
+                    arrived.clear()
+                    await arrived.wait()
+        except TimeoutError:
+            return
+
+    async def _make(self, call: EndedCall) -> None:
+        job = await asyncio.to_thread(self._job, call)
+        self._arrived.pop(call.recording, None)  # what comes from now on is not in this one: made again
+        loop = asyncio.get_running_loop()
+        done = await loop.run_in_executor(self._workers, finish_recording, job)
+        await asyncio.to_thread(self._keep, call, job.ended_at_ns, done)
+        self._post(ev.Kept(call.recording, self._clock()))
+
+    def _job(self, call: EndedCall) -> FinishJob:
+        keys, folder = self._vault.keys(call.recording), self._vault.folder(call.recording)
+        ended_at_ns = call.ended_at_ns
+        if ended_at_ns is None:  # the server was killed during the call: it lasted as far as was sealed
+            ended_at_ns = call.answered_at_ns + sealed_length_ns(folder / SOUND, keys.data_key)
+        return FinishJob(
+            recording=call.recording,
+            folder=folder,
+            data_key=keys.data_key,
+            film_private_key=keys.film_private,
+            answered_at_ns=call.answered_at_ns,
+            ended_at_ns=ended_at_ns,
+            output=folder / WEBM,
+        )
+
+    def _keep(self, call: EndedCall, ended_at_ns: int, done: Finished) -> None:
+        row = self._row(call, ended_at_ns, done)
+        with self._index:
+            if call.recording not in self._calls:
+                raise ErasedError("erased while it was made")
+            self._enter(row)
+        self._policy_changed()
+        if call.workstation is None:
+            self._calls.pop(call.recording, None)
+            self._drop_parts(call.recording)
+
+    def _enter(self, row: RecordingRow) -> None:
+        if self._register.recordings.get(row.recording) is not None:
+            self._register.recordings.update(row.recording, frames=row.frames, film=row.film)
+            return
+        owner = self._register.people.pseudonym(row.owner)
+        self._journal.append("recording-kept", self._clock(), recording=row.recording, owner=owner)
+        self._register.recordings.add(row)
+
+    def _drop_parts(self, recording: str) -> None:
+        folder = self._vault.folder(recording)
+        shutil.rmtree(folder / "film", ignore_errors=True)
+        (folder / SOUND).unlink(missing_ok=True)
+        self._vault.ledger_remove(recording)
+
+    def _row(self, call: EndedCall, ended_at_ns: int, done: Finished) -> RecordingRow:
+        enrolment = self._register.enrolments.get(call.enrolment)
+        return RecordingRow(
+            recording=call.recording,
+            owner=call.owner,
+            enrolment=call.enrolment,
+            reviewer=enrolment.reviewer,
+            answered_at_ns=call.answered_at_ns,
+            ended_at_ns=ended_at_ns,
+            audio_seconds=done.audio_seconds,
+            channels=done.channels,
+            frames=done.frames,
+            film=done.frames > 0,
+            state="ready",
+            reviewed_at_ns=None,
+            expires_at_ns=expires_at_ns(call.answered_at_ns, self._retention_days),
+        )

@@ -1,0 +1,86 @@
+"""How it is, in words that name no line, no person and no call: for /readyz, the console, and OPTIONS.
+
+``reasons`` are what keeps calls from being recorded at all (readiness red, OPTIONS 503); ``items`` say how each part
+is.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from sipgate.config import Configuration
+from sipgate.console.parts import Health, HealthItem
+from sipgate.service.finishing import Finishing
+from sipgate.service.policy import PolicyKeeper
+from sipgate.service.stage import Stage
+from sipgate.workstations.link import WorkstationLink
+
+MINIMUM_FREE_BYTES = 512 * 1024 * 1024
+
+
+class HealthDesk:
+    """Asks the parts. ``free_bytes`` is looked at by ``look`` (it may block), everything else when asked."""
+
+    def __init__(
+        self, config: Configuration, keeper: PolicyKeeper, stage: Stage, link: WorkstationLink, finishing: Finishing
+    ) -> None:
+        self._config, self._keeper, self._stage, self._link = config, keeper, stage, link
+        self._finishing = finishing
+        self._free_bytes = MINIMUM_FREE_BYTES
+
+    def look(self) -> None:
+        """Look at the disk. Not in the event loop."""
+        self._free_bytes = _free(self._config.store.data)
+
+    def report(self) -> Health:
+        """The present state; must not block."""
+        return Health(tuple(self._reasons()), tuple(self._items()))
+
+    def _reasons(self) -> Iterator[str]:
+        if self._keeper.file_error is not None:
+            yield f"the exclusions file cannot be read, so nothing is recorded: {self._keeper.file_error}"
+        if self._keeper.register_error is not None:
+            yield f"{self._keeper.register_error}, so nothing is recorded"
+        if self._free_bytes < MINIMUM_FREE_BYTES:
+            yield f"{self._config.store.data} has less than {MINIMUM_FREE_BYTES >> 20} MiB left: make room"
+
+    def _items(self) -> Iterator[HealthItem]:
+        gate = self._keeper.policy is not None and self._keeper.policy.gate_open
+        yield HealthItem("activation gate", gate, "open" if gate else "closed: nothing is recorded (sipgate gate open)")
+        yield self._broker()
+        for state in self._link.states():
+            yield HealthItem(f"workstation {state.name}", state.ready, _desk_words(state.online, state.ready))
+        for connection in self._config.siprec.connection:
+            if connection.begins == "early":
+                text = "opens its sessions before the answer, which nothing else shows: its calls are not recorded"
+                yield HealthItem(f"connection {connection.name}", False, text)
+            else:
+                yield HealthItem(f"connection {connection.name}", True, "its sessions begin with the answer")
+        if self._finishing.failures:
+            text = f"{self._finishing.failures} could not be finished: they are tried again at the next start"
+            yield HealthItem("recordings", False, text)
+        if self._stage.open_failures:
+            yield HealthItem("disk and ports", False, f"{self._stage.open_failures} calls could not be recorded")
+
+    def _broker(self) -> HealthItem:
+        if self._link.connected():
+            own = "" if self._config.mqtt.host else "; sipgate's own, for a first try: use mosquitto for more"
+            return HealthItem("MQTT broker", True, f"connected{own}")
+        with_key = any(c.telephone_key for c in self._config.siprec.connection)
+        sound = "sound goes on where a telephone key can stop it" if with_key else "nothing is recorded without it"
+        return HealthItem("MQTT broker", False, f"out of reach: no film is made; {sound}")
+
+
+def _desk_words(online: bool, ready: bool) -> str:
+    if ready:
+        return "ready"
+    return "connected, its clock not yet known" if online else "not connected"
+
+
+def _free(path: Path) -> int:
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0

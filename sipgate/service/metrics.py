@@ -1,0 +1,40 @@
+"""/metrics: aggregates for Prometheus. No label ever holds an identity; one counter covers all refusals (R12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from sipgate.service.finishing import Finishing
+from sipgate.service.health import HealthDesk
+from sipgate.service.stage import Stage
+from sipgate.workstations.link import WorkstationLink
+
+
+def register_metrics(
+    registry: CollectorRegistry, stage: Stage, finishing: Finishing, link: WorkstationLink, health: HealthDesk
+) -> None:
+    """Collect from the parts when the page is asked for."""
+    registry.register(_Parts(stage, finishing, link, health))
+
+
+class _Parts(Collector):
+    def __init__(self, stage: Stage, finishing: Finishing, link: WorkstationLink, health: HealthDesk) -> None:
+        self._stage, self._finishing, self._link, self._health = stage, finishing, link, health
+
+    def collect(self) -> Iterator[Metric]:
+        """The figures, in Prometheus' naming."""
+        ready = sum(state.ready for state in self._link.states())
+        yield GaugeMetricFamily("sipgate_ready", "1 when calls can be recorded", self._health.report().ready)
+        yield GaugeMetricFamily("sipgate_calls", "permitted calls under way", self._stage.calls_under_way)
+        yield GaugeMetricFamily("sipgate_workstations_ready", "workstations that can be commanded", ready)
+        yield GaugeMetricFamily("sipgate_broker_connected", "1 when the broker is in reach", self._link.connected())
+        yield CounterMetricFamily(
+            "sipgate_refusals", "sessions refused by policy, for whatever reason", self._stage.refusals
+        )
+        yield CounterMetricFamily(
+            "sipgate_open_failures", "sessions refused for lack of disk or ports", self._stage.open_failures
+        )
+        yield CounterMetricFamily("sipgate_finishing_failures", "recordings not finished", self._finishing.failures)

@@ -1,0 +1,303 @@
+"""Carries core's effects to the parts, and the parts' events to core. It decides nothing.
+
+All of it happens in the event loop's thread, but for what waits on a disk (keys, crash ledger, the receiver's tail),
+which goes to one worker thread, in order. Events from other threads come in by ``post``.
+
+What a crash must not lose is written before it is needed: the recording's key before its ports are opened; the ledger
+entry when recording begins. A crash before the entry is written leaves a key and a folder that nobody claims, and
+``recovery`` erases those: failing closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from sipgate.core import effects as fx
+from sipgate.core import events as ev
+from sipgate.core.conductor import Conductor
+from sipgate.errors import ErasedError, MediaError, StoreError
+from sipgate.media.receiver import Receiver, Silent
+from sipgate.service.clock import SteadyClock
+from sipgate.taps.siprec import SiprecTap
+from sipgate.vault.keys import RecordingKeys
+from sipgate.vault.vault import Vault, new_recording
+from sipgate.workstations.link import WorkstationLink
+
+log = structlog.get_logger("sipgate")
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCall:
+    """What ``finishing`` needs to know of a call that is to be kept: the crash ledger's entry."""
+
+    recording: str
+    owner: int
+    enrolment: int
+    workstation: str | None
+    answered_at_ns: int
+    ended_at_ns: int | None
+
+    def entry(self) -> dict[str, int | str | None]:
+        """As the ledger writes it."""
+        return {
+            "owner": self.owner,
+            "enrolment": self.enrolment,
+            "workstation": self.workstation,
+            "answered_at_ns": self.answered_at_ns,
+            "ended_at_ns": self.ended_at_ns,
+        }
+
+
+class Afterwards(Protocol):
+    """Who takes over when a call has ended (``finishing.Finishing``)."""
+
+    def expect(self, call: EndedCall) -> None:
+        """This call has ended; its film may still come."""
+
+    def finish(self, call: EndedCall) -> None:
+        """Its sound is on the disk: keep this call's recording."""
+
+    def forget(self, recording: str) -> None:
+        """It is erased, or being erased: take it out of the index, if it is there."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """One recording whose session is still being observed."""
+
+    session: int
+    keys: RecordingKeys
+    begun: EndedCall | None = None
+
+
+class Stage:
+    """Core's hands. ``start`` must have been called before the first event."""
+
+    def __init__(
+        self,
+        clock: SteadyClock,
+        vault: Vault,
+        receiver: Receiver,
+        link: WorkstationLink,
+        afterwards: Afterwards,
+    ) -> None:
+        self._clock, self._vault, self._receiver, self._link = clock, vault, receiver, link
+        self._afterwards = afterwards
+        self._conductor = Conductor()
+        self._tap: SiprecTap | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="sipgate-disk")
+        self._live: dict[str, _Live] = {}
+        self._recording_of: dict[int, str] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self.refusals = 0
+        self.open_failures = 0
+        self._carriers: dict[type[Any], Callable[[Any], None]] = {
+            fx.Open: self._open,
+            fx.Refuse: self._refuse,
+            fx.Unavailable: self._unavailable,
+            fx.Begin: self._begin,
+            fx.Restream: self._restream,
+            fx.StartFilm: self._start_film,
+            fx.RenewFilm: lambda e: self._link.renew_film(e.recording, e.workstation),
+            fx.StopFilm: lambda e: self._link.stop_film(e.recording, e.workstation, e.ended_at_ns),
+            fx.DiscardFilm: lambda e: self._link.discard_film(e.recording, e.workstation),
+            fx.Finish: self._finish,
+            fx.Discard: self._discard,
+            fx.Release: self._release,
+        }
+
+    def start(self, tap: SiprecTap) -> None:
+        """Take the tap and the running loop."""
+        self._tap, self._loop = tap, asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        """Wait for the disk; carry out nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._disk.shutdown(wait=True)
+
+    @property
+    def calls_under_way(self) -> int:
+        """How many permitted calls are observed now."""
+        return self._conductor.calls_under_way
+
+    def filmed_by(self, recording: str) -> str | None:
+        """The workstation that may upload film of a recording under way."""
+        live = self._live.get(recording)
+        return live.begun.workstation if live is not None and live.begun is not None else None
+
+    # --- events in --------------------------------------------------------------------------------------------------
+
+    def post(self, event: ev.Event | Silent) -> None:
+        """Give an event from any thread; it is handled in the loop, in order of posting."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._take, event)
+
+    def when_handled(self, then: Callable[[], None]) -> None:
+        """Call ``then`` (in the loop's thread) when every event posted before has been handled."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(then)
+
+    def _take(self, event: ev.Event | Silent) -> None:
+        if isinstance(event, Silent):
+            live = self._live.get(event.recording)
+            if live is not None:
+                self.handle(ev.Ended(live.session, event.at_ns))
+            return
+        self.handle(event)
+
+    def handle(self, event: ev.Event) -> None:
+        """Let core handle an event, here and now, and carry out what it says. In the loop's thread only."""
+        self._carry_out(self._conductor.handle(event))
+
+    def _carry_out(self, effects: list[fx.Effect]) -> None:
+        for effect in effects:
+            self._carriers[type(effect)](effect)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._conductor.next_deadline()
+        if deadline is not None and self._loop is not None:
+            delay = max(0.0, (deadline - self._clock()) / 1e9)
+            self._timer = self._loop.call_later(delay, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._carry_out(self._conductor.handle_deadline(self._clock()))
+
+    # --- effects out ------------------------------------------------------------------------------------------------
+
+    def _to_disk(self, work: Callable[[], Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
+        if self._loop is not None:
+            self._loop.run_in_executor(self._disk, work).add_done_callback(then)
+
+    def _open(self, effect: fx.Open) -> None:
+        recording = new_recording()
+
+        def work() -> tuple[RecordingKeys, tuple[int, ...]]:
+            keys = self._vault.create(recording)
+            folder = self._vault.folder(recording)
+            return keys, self._receiver.open(recording, effect.streams, keys.data_key, folder)
+
+        self._to_disk(work, lambda done: self._opened(effect.session, recording, done))
+
+    def _opened(
+        self, session: int, recording: str, done: asyncio.Future[tuple[RecordingKeys, tuple[int, ...]]]
+    ) -> None:
+        error = done.exception()
+        if isinstance(error, StoreError | MediaError):
+            self.open_failures += 1
+            log.error("a call could not be recorded", reason=str(error))
+            self._to_disk(lambda: self._vault.destroy(recording), _ignore_store_error)
+            self.handle(ev.OpenFailed(session, self._clock()))
+            return
+        keys, ports = done.result()
+        self._live[recording] = _Live(session, keys)
+        self._recording_of[session] = recording
+        if self._tap is not None:
+            self._tap.accept(session, ports)
+        self.handle(ev.Opened(session, recording, self._clock()))
+
+    def _refuse(self, effect: fx.Refuse) -> None:
+        self.refusals += 1  # one aggregate for every reason; never a line in a log (R12)
+        if self._tap is not None:
+            self._tap.refuse(effect.session)
+
+    def _unavailable(self, effect: fx.Unavailable) -> None:
+        if self._tap is not None:
+            self._tap.unavailable(effect.session)
+
+    def _begin(self, effect: fx.Begin) -> None:
+        live = self._live[effect.recording]
+        live.begun = EndedCall(
+            effect.recording, effect.owner, effect.enrolment, effect.workstation, effect.answered_at_ns, None
+        )
+        self._receiver.begin(effect.recording, effect.answered_at_ns)
+        entry = live.begun.entry()
+        self._to_disk(
+            lambda: self._vault.ledger_put(effect.recording, entry),
+            lambda done: self._ledger_written(effect.recording, done),
+        )
+
+    def _ledger_written(self, recording: str, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        if isinstance(error, StoreError) and not isinstance(error, ErasedError):
+            log.error("the crash ledger cannot be written: the recording stops", reason=str(error))
+            self.handle(ev.MediaFailed(recording, self._clock()))
+
+    def _restream(self, effect: fx.Restream) -> None:
+        live = self._live.get(effect.recording)
+        if live is None or self._tap is None:
+            return
+        try:
+            ports = self._receiver.restream(effect.recording, effect.streams)
+        except MediaError as error:
+            log.error("a changed session cannot be received", reason=str(error))
+            self._tap.unavailable(live.session)
+            return
+        self._tap.restreamed(live.session, ports)
+
+    def _start_film(self, effect: fx.StartFilm) -> None:
+        keys = self._live[effect.recording].keys
+        self._link.start_film(effect.recording, effect.plan, keys.film_public, effect.answered_at_ns)
+
+    def _finish(self, effect: fx.Finish) -> None:
+        live = self._live[effect.recording]
+        if live.begun is None or self._tap is None:
+            return
+        begun = live.begun
+        call = EndedCall(
+            begun.recording, begun.owner, begun.enrolment, begun.workstation, begun.answered_at_ns, effect.ended_at_ns
+        )
+        self._afterwards.expect(call)
+        metadata = self._tap.metadata(live.session)
+
+        def work() -> None:
+            self._receiver.finish(effect.recording, effect.ended_at_ns)
+            self._vault.ledger_put(effect.recording, call.entry())
+            self._vault.write_sealed(effect.recording, "metadata.sealed", metadata)
+
+        self._to_disk(work, lambda done: self._finished(call, done))
+
+    def _finished(self, call: EndedCall, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        if isinstance(error, ErasedError):
+            return
+        if isinstance(error, StoreError):
+            log.error("the end of a recording cannot be written in full", reason=str(error))
+        self._afterwards.finish(call)
+
+    def _discard(self, effect: fx.Discard) -> None:
+        self._afterwards.forget(effect.recording)
+
+        def work() -> None:
+            self._receiver.discard(effect.recording)
+            self._vault.destroy(effect.recording)
+
+        self._to_disk(work, _ignore_store_error)
+
+    def _release(self, effect: fx.Release) -> None:
+        recording = self._recording_of.pop(effect.session, None)
+        if recording is not None:
+            self._live.pop(recording, None)
+            self._to_disk(lambda: self._receiver.release(recording), _ignore_store_error)
+
+
+def _ignore_store_error(done: asyncio.Future[None]) -> None:
+    # destroy() removes the key first: what a full or failing disk leaves is ciphertext without a key, which
+    # ``recovery`` removes at the next start.
+    error = done.exception()
+    if isinstance(error, StoreError):
+        log.error("erased, but not yet removed", reason=str(error))
+    elif error is not None:
+        raise error
