@@ -27,7 +27,8 @@ MAX_BODY = 131_072  # SDP and metadata of a conference; a UDP datagram cannot ev
 
 _LONG = {short: name.lower() for short, name in COMPACT_FORMS.items()}
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LONE_BREAK = re.compile(r"[\r\n]")  # other control characters may stand in quoted pairs (RFC 3261 §25.1)
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
@@ -135,7 +136,7 @@ def split(data: bytes) -> Raw:
     for line in lines:
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t").lower()
-        if not colon or not _TOKEN.fullmatch(name) or _CONTROL.search(line):
+        if not colon or not _TOKEN.fullmatch(name) or _LONE_BREAK.search(line):
             flaw = flaw or SipError("a line of the header is no header field", reason="Bad Header Line")
             continue
         fields.setdefault(_LONG.get(name, name), []).append(value.strip(" \t"))

@@ -150,7 +150,7 @@ def _collect_sends(participant: str, element: Element, sends: dict[str, set[str]
 
 
 def _read(document: bytes) -> Element | None:
-    """The root; None when it is no recording's, or the document cannot even be mended. Raises MetadataError for a DTD."""
+    """The root; None when it is no recording's or cannot even be mended. Raises MetadataError for a DTD."""
     for attempt in (document, None):
         try:
             root: Element = fromstring(_mended(document) if attempt is None else attempt, forbid_dtd=True)
