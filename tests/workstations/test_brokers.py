@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import socket
 import ssl
 import struct
 from contextlib import suppress
@@ -14,14 +16,16 @@ from capture_client import protocol
 from capture_client.protocol import Arm, Discard, FilmState, Presence, Renew, Start, Stop
 from sipgate.core.events import PrivateCall, WorkstationDown, WorkstationUp
 from sipgate.core.policy import FilmPlan
+from sipgate.errors import ConfigurationError
 from sipgate.workstations.broker import EmbeddedBroker
 from tests.peers.mosquitto import Mosquitto
 from tests.peers.workstation import Workstation, leave_rudely
-from tests.workstations.conftest import Site
+from tests.workstations.conftest import NAMES, Site
 
 Broker = Mosquitto | EmbeddedBroker
 RECORDING = "0123456789abcdef" * 2
 PUBLIC_KEY = bytes(range(32))
+CONNECTION_ACCEPTED = b"\x20\x02\x00\x00"
 
 pytestmark = pytest.mark.peer
 
@@ -107,7 +111,7 @@ async def test_a_last_will_for_another_is_not_delivered(site: Site, broker: Brok
 
 async def test_without_a_certificate_nobody_comes_in(site: Site, broker: Broker) -> None:
     desk = site.desk("desk-1")
-    assert await _connack(broker.port, desk.ssl_context()) == b"\x20\x02\x00\x00"
+    assert await _connack(broker.port, desk.ssl_context()) == CONNECTION_ACCEPTED
     assert await _connack(broker.port, desk.ssl_context(shows_certificate=False)) == b""
 
 
@@ -190,15 +194,104 @@ async def test_forged_and_replayed_reports_are_dropped(site: Site, broker: Broke
         assert site.said[said:] == [PrivateCall(RECORDING, site.said[said].at_ns)]
 
 
-async def test_a_workstation_of_an_older_connection_gives_way_to_its_newer_one(site: Site, broker: Broker) -> None:
+async def test_an_older_connection_of_a_workstation_ends_before_its_newer_one_counts(
+    site: Site, broker: Broker
+) -> None:
     desk = site.desk("desk-1")
-    async with site.running(site.link(broker.port)) as link, desk.connected(broker.port):
+    async with site.running(site.link(broker.port)) as link, desk.connected(broker.port) as older:
         await desk.become_ready()
+        await site.until(lambda: len(site.said) == 1)
         async with desk.connected(broker.port):
+            await site.until(older._disconnected.done)  # aiomqtt says it no other way
             await desk.become_ready()
-            await site.until(lambda: [s.ready for s in link.states()] == [True])
+            await site.until(lambda: len(site.said) == 3)
+            assert [type(e) for e in site.said] == [WorkstationUp, WorkstationDown, WorkstationUp]
             link.renew_film(RECORDING, desk.name)
             await desk.next_of(Renew)
+
+
+async def test_who_exceeds_its_keep_alive_is_cut_off_by_the_embedded_broker(site: Site) -> None:
+    desk = site.desk("desk-1")
+    broker = EmbeddedBroker("127.0.0.1", 0, site.authority.broker_ssl_context(NAMES))
+    await broker.start()
+    try:
+        reader, writer = await _open(broker.port, desk.ssl_context(), keep_alive=1)
+        assert await reader.readexactly(4) == CONNECTION_ACCEPTED
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.transport.abort()
+    finally:
+        await broker.stop()
+
+
+async def test_noise_and_floods_of_one_leave_the_others_alone(site: Site, broker: Broker) -> None:
+    desk, noisy = site.desk("desk-1"), site.desk("desk-2")
+    async with site.running(site.link(broker.port)), desk.connected(broker.port):
+        for noise in (b"\x10", b"\x10\xff\xff\xff\xff\xff", b"\x10\xff\xff\xff\x7f", b"\x30\x02\x00\x00", bytes(64)):
+            _, writer = await asyncio.open_connection("127.0.0.1", broker.port, ssl=noisy.ssl_context())
+            writer.write(noise)
+            await writer.drain()
+            writer.transport.abort()
+        reader, writer = await _open(broker.port, noisy.ssl_context())
+        assert await reader.readexactly(4) == CONNECTION_ACCEPTED
+        writer.write(b"\xc0\x00" * 5000)  # PINGREQ
+        await desk.become_ready()
+        await site.until(lambda: any(isinstance(e, WorkstationUp) for e in site.said))
+        writer.transport.abort()
+
+
+async def test_nothing_of_topics_names_or_recordings_is_logged(
+    site: Site, broker: Broker, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    desk = site.desk("desk-1")
+    async with site.running(site.link(broker.port)) as link, desk.connected(broker.port) as client:
+        await desk.become_ready()
+        await site.until(lambda: any(s.ready for s in link.states()))
+        link.start_film(RECORDING, plan(desk), PUBLIC_KEY, site.now_ns())
+        await desk.next_of(Start)
+        await _try(client.publish("sipgate/desk-2/command", RECORDING, qos=1))
+        desk.vanish()
+        await site.until(lambda: any(isinstance(e, WorkstationDown) for e in site.said))
+    await _connack(broker.port, desk.ssl_context(shows_certificate=False))
+    await broker.stop()
+    written = caplog.text + (broker.log if isinstance(broker, Mosquitto) else "")
+    for private in ("sipgate/", "desk-", RECORDING, "127.0.0.1"):
+        assert private not in written
+
+
+async def test_the_link_speaks_mqtt_5_too(site: Site) -> None:
+    desk, broker = site.desk("desk-1"), Mosquitto(site.folder, site.authority)
+    await broker.start()
+    try:
+        async with site.running(site.link(broker.port, "5")) as link, desk.connected(broker.port):
+            await desk.become_ready()
+            await site.until(lambda: any(s.ready for s in link.states()))
+            link.renew_film(RECORDING, desk.name)
+            await desk.next_of(Renew)
+    finally:
+        await broker.stop()
+
+
+async def test_a_workstation_that_is_no_longer_registered_is_refused_by_the_embedded_broker(site: Site) -> None:
+    desk = site.desk("desk-1", registered=False)
+    context = site.authority.broker_ssl_context(NAMES)
+    broker = EmbeddedBroker("127.0.0.1", 0, context, admits=lambda name: name in site.registered)
+    await broker.start()
+    try:
+        assert await _connack(broker.port, desk.ssl_context()) == b""
+        site.registered[desk.name] = desk.public_key
+        assert await _connack(broker.port, desk.ssl_context()) == CONNECTION_ACCEPTED
+    finally:
+        await broker.stop()
+
+
+async def test_a_port_that_is_taken_is_said_to_be(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        broker = EmbeddedBroker("127.0.0.1", port, site.authority.broker_ssl_context(NAMES))
+        with pytest.raises(ConfigurationError, match=rf"mqtt\.port: {port} "):
+            await broker.start()
 
 
 async def _try(attempt: object) -> None:
@@ -213,15 +306,23 @@ async def _come_and_vanish(client: aiomqtt.Client) -> None:
         leave_rudely(client)
 
 
+async def _open(
+    port: int, context: ssl.SSLContext, keep_alive: int = 60
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has sent CONNECT."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    body = struct.pack(">H", 4) + b"MQTT\x04\x02" + struct.pack(">HH", keep_alive, 4) + b"desk"
+    writer.write(bytes([0x10, len(body)]) + body)
+    return reader, writer
+
+
 async def _connack(port: int, context: ssl.SSLContext) -> bytes:
     """What the broker answers to a CONNECT; empty when it hangs up."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        reader, writer = await _open(port, context)
     except OSError:
         return b""
     try:
-        body = struct.pack(">H", 4) + b"MQTT\x04\x02" + struct.pack(">HH", 60, 4) + b"desk"
-        writer.write(bytes([0x10, len(body)]) + body)
         async with asyncio.timeout(5):
             return await reader.read(4)
     except OSError:
