@@ -8,6 +8,7 @@ server's clock; every picture outside [answer, hangup] by more than the clock's 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import select
 import socket
@@ -119,6 +120,8 @@ class Camera:
     # --- the camera's thread ----------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with contextlib.suppress(DesktopError):  # said when there is something to film
+            self._desktop = self._studio.open_desktop()
         while True:
             self._wait()
             try:
@@ -196,8 +199,12 @@ class Camera:
             self._armed = None
 
     def _look(self, plan: ArmCamera) -> View:
-        if self._desktop is None:
-            self._desktop = self._studio.open_desktop()
+        if self._desktop is not None:
+            try:
+                return self._desktop.watch(plan.application)
+            except DesktopError:  # it may have been lost while nothing was filmed
+                self._drop_desktop()
+        self._desktop = self._studio.open_desktop()
         return self._desktop.watch(plan.application)
 
     def _start(self, command: StartFilming) -> None:

@@ -72,7 +72,12 @@ class X11View:
     def begin(self) -> None:
         """See ``windows.View``."""
         self._begun = True
-        self._find()
+        for event in self._display.events():
+            self._take(event)
+        if self._coming:
+            self._find()
+        elif self._moved:
+            self._locate()
         for pixels in self._windows.values():
             pixels.forget()
             pixels.ask_to_repaint()
