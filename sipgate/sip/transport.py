@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from itertools import count
+from typing import cast
 
 from sipgate.sip.framing import PONG, Framer
 from sipgate.sip.message import Flow
@@ -170,11 +171,11 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the peer in, or close."""
         peer = transport.get_extra_info("peername")
-        if not isinstance(transport, asyncio.Transport) or peer is None or not self._shell.admits(peer[0]):
+        if peer is None or not self._shell.admits(peer[0]):
             transport.close()
             return
-        self._transport = transport
-        self._flow = Flow("tcp", self._shell.opened(transport), peer[0], peer[1])
+        self._transport = cast("asyncio.Transport", transport)
+        self._flow = Flow("tcp", self._shell.opened(self._transport), peer[0], peer[1])
         stream: socket.socket = transport.get_extra_info("socket")
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEP_ALIVE:

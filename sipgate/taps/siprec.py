@@ -110,6 +110,7 @@ class SiprecTap:
         """Close every socket. Sessions are forgotten without a word: ``service`` ends recordings by itself."""
         for probe in self._probes:
             probe.cancel()
+        await asyncio.gather(*self._probes, return_exceptions=True)
         for session in self._sessions.values():
             _disarm(session)
         await self._transport.close()
@@ -225,6 +226,7 @@ class SiprecTap:
         if offer is not None:
             session.offer = offer
             streams = self._streams(session, offer)
+        session.header_uris |= uris_of(request)
         parties = self._parties(session)
         changed = streams != session.streams
         session.streams = streams

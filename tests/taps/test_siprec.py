@@ -1,0 +1,411 @@
+"""The SIPREC tap over real sockets: what the peer gets, and what core is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from sipgate import config
+from sipgate.core.events import Ended, Offered, PartiesChanged, Side, StreamOffer, StreamsChanged
+from sipgate.errors import ConfigurationError
+from sipgate.taps.siprec import SiprecTap
+from tests.peers import sip_messages as sip
+from tests.peers.recorder import Recorder, UdpClient, accept, recorder, refuse, udp_client, wait
+from tests.peers.sip_messages import MIXED, audio, field_of, metadata, multipart, recording_body, request, status_of
+
+
+class Session:
+    """One recording session of a client of ours."""
+
+    def __init__(self, client: UdpClient) -> None:
+        self.client = client
+        self.sequence = 0
+        self.tag = ""
+
+    async def ask(self, method: str = "INVITE", body: bytes = b"", content_type: str = MIXED) -> bytes:
+        """Send the next request of the dialog and return its final answer; 2xx to INVITE is acknowledged."""
+        self.sequence += 1
+        answer = await self.client.ask(self.message(method, body, content_type))
+        while status_of(answer) < 200:
+            answer = await self.client.answer()
+        self.tag = self.tag or sip.tag_of(field_of(answer, "To"))
+        if method == "INVITE":
+            branch = f"z9hG4bK{self.sequence}{'INVITE' if status_of(answer) >= 300 else 'ACK'}"
+            self.client.send(self.message("ACK", b"", "", branch))
+        return answer
+
+    def message(self, method: str, body: bytes, content_type: str, branch: str | None = None) -> bytes:
+        """The next request's bytes."""
+        return request(
+            method,
+            branch=branch or f"z9hG4bK{self.sequence}{method}",
+            sent_by=self.client.sent_by,
+            to_tag=self.tag or None,
+            sequence=self.sequence,
+            body=body,
+            content_type=content_type if body else None,
+        )
+
+
+def _ports(answer: bytes) -> list[int]:
+    return [int(line.split()[1]) for line in answer.decode().split("\r\n") if line.startswith("m=")]
+
+
+def _places(streams: Sequence[StreamOffer]) -> list[tuple[str, Side | None, int]]:
+    return [(stream.label, stream.side, stream.port) for stream in streams]
+
+
+async def test_an_accepted_session_is_offered_with_its_parties_streams_and_the_moment_of_the_invite() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        before = time.time_ns()
+        answer = await Session(client).ask(body=recording_body())
+        (offered,) = found.all(Offered)
+    assert _ports(answer) == [30000, 30002]
+    assert offered.connection == "pbx"
+    assert before <= offered.at_ns == offered.answered_at_ns <= time.time_ns()
+    assert [(s.label, s.side, s.port) for s in offered.streams] == [
+        ("1", Side.CALLER, 40000),
+        ("2", Side.CALLEE, 40002),
+    ]
+    assert {str(i) for i in offered.parties[0].identities} == {"sip:2001@pbx.example", "2001"}
+    assert {str(i) for i in offered.parties[1].identities} == {"+33612345678"}
+    assert "call-1@pbx" in offered.keys
+
+
+async def test_a_session_can_be_accepted_later_and_is_told_to_wait() -> None:
+    async with recorder(wait) as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        session.sequence = 1
+        assert status_of(await client.ask(session.message("INVITE", recording_body(), MIXED))) == 100
+        accept(found, found.all(Offered)[0])
+        assert status_of(await client.answer()) == 200
+
+
+async def test_a_refusal_by_policy_is_603_and_the_session_is_forgotten() -> None:
+    async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
+        answer = await Session(client).ask(body=recording_body())
+        assert status_of(answer) == 603
+        assert found.tap.metadata(found.all(Offered)[0].session) == b""
+        found.tap.accept(found.all(Offered)[0].session, [1, 2])
+    assert [type(event) for event in found.events] == [Offered]
+
+
+async def test_no_room_is_503_so_that_the_client_tries_another_recorder() -> None:
+    def unavailable(recorder: Recorder, offered: Offered) -> None:
+        recorder.tap.unavailable(offered.session)
+
+    async with recorder(unavailable) as found, udp_client(found.port("udp")) as client:
+        answer = await Session(client).ask(body=recording_body())
+    assert status_of(answer) == 503
+    assert field_of(answer, "Retry-After").isdigit()
+
+
+async def test_while_the_service_is_not_ready_nothing_is_offered() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        found.tap.available = False
+        assert not found.tap.available
+        assert status_of(await Session(client).ask(body=recording_body())) == 503
+        assert found.events == []
+
+
+async def test_a_stranger_gets_no_answer_over_udp_and_a_closed_connection_over_tcp() -> None:
+    async with recorder(peers="192.0.2.0/24") as found, udp_client(found.port("udp")) as client:
+        client.send(request("OPTIONS"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port("tcp"))
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+        assert client.received.empty()
+        assert found.events == []
+
+
+async def test_a_bye_ends_the_session_when_it_comes() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        before = time.time_ns()
+        assert status_of(await session.ask("BYE")) == 200
+        ended = found.all(Ended)[0]
+    assert ended.session == found.all(Offered)[0].session
+    assert before <= ended.at_ns <= time.time_ns()
+    assert ended.established
+
+
+async def test_a_cancelled_session_ends_without_having_been_established() -> None:
+    async with recorder(wait) as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        session.sequence = 1
+        await client.ask(session.message("INVITE", recording_body(), MIXED))
+        cancelled = await client.ask(session.message("CANCEL", b"", "", "z9hG4bK1INVITE"))
+        assert {status_of(cancelled), status_of(await client.answer())} == {200, 487}
+        (ended,) = found.all(Ended)
+        assert not ended.established
+        accept(found, found.all(Offered)[0])
+        assert client.received.empty()
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+async def test_changed_metadata_gives_the_whole_new_set_of_parties_before_the_answer(method: str) -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        joined = metadata(("p3", "sip:2100@pbx.example", []), mode="partial")
+        body = recording_body(metadata_part=joined) if method == "INVITE" else joined
+        content_type = MIXED if method == "INVITE" else "application/rs-metadata+xml"
+        assert status_of(await session.ask(method, body, content_type)) == 200
+        (changed,) = found.all(PartiesChanged)
+    texts = [{str(i) for i in party.identities} for party in changed.parties]
+    assert texts[:3] == [{"sip:2001@pbx.example", "2001"}, {"+33612345678"}, {"sip:2100@pbx.example", "2100"}]
+    assert [party.side for party in changed.parties][:3] == [Side.CALLER, Side.CALLEE, None]
+    assert found.all(StreamsChanged) == []
+
+
+async def test_who_is_named_by_the_header_of_a_later_re_invite_is_a_party_too() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        session.sequence = 2
+        message = session.message("INVITE", recording_body(), MIXED)
+        answer = await client.ask(message.replace(b"Max-", b"Diversion: <sip:2100@pbx.example>\r\nMax-"))
+        assert status_of(answer) == 200
+        (changed,) = found.all(PartiesChanged)
+    assert "2100" in {str(i) for i in changed.parties[-1].identities}
+
+
+async def test_metadata_that_becomes_unreadable_leaves_nobody_identified() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        assert status_of(await session.ask("UPDATE", b"<recording", "application/rs-metadata+xml")) == 200
+        (changed,) = found.all(PartiesChanged)
+    assert all(party.side is None for party in changed.parties)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(b"<recording", id="broken"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"<!DOCTYPE r [<!ENTITY e SYSTEM 'file:///etc/passwd'>]><r>&e;</r>", id="an external entity"),
+    ],
+)
+async def test_a_session_whose_parties_cannot_be_read_is_offered_with_none_identified(document: bytes) -> None:
+    async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
+        answer = await Session(client).ask(body=recording_body(metadata_part=document))
+    assert status_of(answer) == 603
+    assert all(party.side is None for party in found.all(Offered)[0].parties)
+
+
+async def test_a_session_without_metadata_is_offered_with_no_party_on_any_side() -> None:
+    async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
+        assert status_of(await Session(client).ask(body=sip.TWO_STREAMS, content_type="application/sdp")) == 603
+    assert all(party.side is None for party in found.all(Offered)[0].parties)
+
+
+async def test_a_stream_that_comes_from_elsewhere_is_a_change_and_gets_its_new_port() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        moved = sip.sdp(audio(40000, "1"), audio(41000, "2"))
+        answer = await session.ask(body=recording_body(moved))
+        (changed,) = found.all(StreamsChanged)
+    assert [(s.label, s.side, s.port) for s in changed.streams] == [
+        ("1", Side.CALLER, 40000),
+        ("2", Side.CALLEE, 41000),
+    ]
+    assert _ports(answer) == [30100, 30102]
+
+
+async def test_another_codec_and_a_further_stream_are_changes() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        await session.ask(body=recording_body(sip.sdp(audio(40000, "1", types="8"), audio(40002, "2"))))
+        await session.ask(
+            body=recording_body(sip.sdp(audio(40000, "1", types="8"), audio(40002, "2"), audio(40004, "3")))
+        )
+        first, second = found.all(StreamsChanged)
+    assert first.streams[0].payload_types == ((8, "PCMA"),)
+    assert [(s.label, s.side) for s in second.streams][2] == ("3", None)
+
+
+async def test_streams_in_another_order_keep_the_ports_of_their_labels() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        held = sip.sdp(audio(40000, "1", direction="inactive"), audio(40002, "2"), connection="c=IN IP4 0.0.0.0")
+        assert _ports(await session.ask(body=recording_body(held))) == [30000, 30002]
+        assert found.all(StreamsChanged) == []
+        await session.ask(body=recording_body(sip.sdp(audio(40002, "2"), audio(40000, "1"))))
+        (changed,) = found.all(StreamsChanged)
+    assert _places(changed.streams) == [("2", Side.CALLEE, 40002), ("1", Side.CALLER, 40000)]
+
+
+async def test_a_re_invite_that_nobody_restreams_is_answered_with_the_ports_that_there_are() -> None:
+    async with recorder(restream=False) as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        three = sip.sdp(audio(40000, "1"), audio(41000, "2"), audio(40004, "3"))
+        assert _ports(await session.ask(body=recording_body(three))) == [30000, 30002, 0]
+
+
+async def test_a_re_invite_without_an_offer_gets_our_description() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        answer = await session.ask()
+    assert status_of(answer) == 200
+    assert _ports(answer) == [30000, 30002]
+
+
+async def test_streams_taken_away_are_answered_with_port_0() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        answer = await session.ask(body=recording_body(sip.sdp(audio(0, "1"), audio(0, "2"))))
+        assert _ports(answer) == [0, 0]
+        assert found.all(StreamsChanged)[0].streams == ()
+
+
+async def test_the_raw_metadata_is_kept_document_by_document() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        update = metadata(mode="partial")
+        await session.ask("UPDATE", update, "application/rs-metadata+xml")
+        assert found.tap.metadata(found.all(Offered)[0].session) == sip.CALLER_AND_CALLEE + update
+
+
+SAVP = sip.sdp("m=audio 40000 RTP/SAVP 0\na=label:1")
+REFUSED = [
+    ("no offer", b"", "", 488),
+    ("SRTP alone", recording_body(SAVP), MIXED, 488),
+    ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 18"), "application/sdp", 488),
+    ("video alone", sip.sdp("m=video 4 RTP/AVP 96"), "application/sdp", 488),
+    ("a malformed description", recording_body(b"v=0\r\nm=audio"), MIXED, 400),
+    ("no description at all", multipart(("application/sdp", b"")), MIXED, 400),
+    ("a malformed multipart", recording_body()[:-20], MIXED, 400),
+    ("a body of another kind", b"hello", "text/plain", 415),
+]
+
+
+@pytest.mark.parametrize(("body", "content_type", "status"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
+async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_offered(
+    body: bytes, content_type: str, status: int
+) -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        answer = await Session(client).ask(body=body, content_type=content_type)
+        assert found.events == []
+    assert status_of(answer) == status
+    if status == 488:
+        assert field_of(answer, "Warning").startswith("305 sipgate ")
+    if status == 415:
+        assert "application/sdp" in field_of(answer, "Accept")
+
+
+async def test_a_re_invite_that_cannot_be_used_leaves_the_session_as_it_was() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        assert status_of(await session.ask(body=recording_body(SAVP))) == 488
+        assert status_of(await session.ask("BYE")) == 200
+        assert [type(event) for event in found.events] == [Offered, Ended]
+
+
+async def test_srtp_beside_plain_rtp_is_answered_with_port_0() -> None:
+    mixed = sip.sdp(audio(40000, "1"), "m=audio 40002 RTP/SAVP 0\na=label:2")
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        assert _ports(await Session(client).ask(body=recording_body(mixed))) == [30000, 0]
+        assert [s.label for s in found.all(Offered)[0].streams] == ["1"]
+
+
+async def _tcp(found: Recorder, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", found.port("tcp"))
+    writer.write(data)
+    return reader, writer
+
+
+def _tcp_invite(port: int, **changes: str) -> bytes:
+    return request(transport="TCP", sent_by=f"127.0.0.1:{port}", body=recording_body(), content_type=MIXED, **changes)
+
+
+async def test_over_tcp_garbage_is_answered_400_and_the_connection_closed() -> None:
+    async with recorder() as found, asyncio.timeout(5):
+        reader, writer = await _tcp(found, request("OPTIONS", transport="TCP") + b"GET / HTTP/1.1\r\n\r\n")
+        data = await reader.read()
+        writer.close()
+    assert [status_of(part) for part in data.split(b"\r\n\r\n") if part] == [200, 400]
+
+
+async def test_over_tcp_a_ping_gets_its_pong() -> None:
+    async with recorder() as found, asyncio.timeout(5):
+        reader, writer = await _tcp(found, b"\r\n\r\n")
+        assert await reader.readexactly(2) == b"\r\n"
+        writer.close()
+
+
+async def test_a_session_outlives_its_connection_while_the_clients_port_is_there() -> None:
+    probed = asyncio.Event()
+
+    def probe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        probed.set()
+        writer.close()
+
+    pbx = await asyncio.start_server(probe, "127.0.0.1", 0)
+    async with recorder() as found, asyncio.timeout(5):
+        reader, writer = await _tcp(found, _tcp_invite(pbx.sockets[0].getsockname()[1]))
+        answer = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+        await probed.wait()
+        tag = sip.tag_of(field_of(answer, "To"))
+        reader, writer = await _tcp(found, request("BYE", transport="TCP", branch="z9hG4bKb", to_tag=tag, sequence=2))
+        assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
+        writer.close()
+        assert [event.established for event in found.all(Ended)] == [True]
+    pbx.close()
+
+
+async def test_a_session_ends_with_its_connection_when_the_client_is_gone() -> None:
+    gone = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = gone.sockets[0].getsockname()[1]
+    gone.close()
+    await gone.wait_closed()
+    async with recorder() as found:
+        reader, writer = await _tcp(found, _tcp_invite(port))
+        await reader.readuntil(b"\r\n\r\n")
+        assert found.all(Ended) == []
+        writer.close()
+        assert (await found.wait_for(Ended)).established
+
+
+async def test_a_connection_that_closes_before_the_answer_ends_the_session() -> None:
+    async with recorder(wait) as found:
+        _, writer = await _tcp(found, _tcp_invite(5060))
+        await found.wait_for(Offered)
+        writer.close()
+        assert not (await found.wait_for(Ended)).established
+
+
+async def test_a_port_that_is_taken_is_named_by_its_key() -> None:
+    async with recorder() as found:
+        listen = [{"port": 0}, {"port": found.port("udp")}]
+        tap = SiprecTap(config.Siprec.model_validate({"listen": listen}), "FR", "127.0.0.1", time.time_ns, print)
+        with pytest.raises(ConfigurationError, match=r"siprec\.listen\.1"):
+            await tap.start()
+
+
+async def test_nothing_that_is_logged_names_anybody(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body())
+        await session.ask("UPDATE", b"<recording", "application/rs-metadata+xml")
+        client.send(b"INVITE 2001")
+        await session.ask("BYE")
+    shown = caplog.text + repr(found.events)
+    for secret in ("2001", "+336", "session-1", "pbx.example", "call-1"):
+        assert secret not in shown
