@@ -4,17 +4,19 @@ A call that policy refuses has no life: it is refused and forgotten. One that is
 
                       OPENED                 ANSWERED
       OPENING ──────────────────▶ WAITING ─────────────▶ RECORDING
-         │ DENIED                    │ DENIED, LOST          │ LOST: what was kept so far is kept
-         ▼          OPENED: erase    ▼ erase                 ▼ DENIED: all of it is erased
-      DOOMED ─────────────────────▶ SPENT ◀──────────────────┘
-         │ ENDED                     │ ENDED
-         ▼          OPENED: erase    ▼
-      ABANDONED ──────────────────▶ GONE   ◀── ENDED from WAITING (erase) and RECORDING (keep)
+         │ DENIED, LOST              │ DENIED, LOST          │                │ LOST: what there is so far
+         ▼          OPENED: erase    ▼ erase                 │ DENIED: erase  ▼ is finished
+      DOOMED ─────────────────────▶ SPENT ◀──────────────────┴─────────────── CUT
+         │ ENDED                     │ ENDED                   DENIED: erase    │ ENDED
+         ▼          OPENED: erase    ▼                                          ▼
+      ABANDONED ──────────────────▶ GONE   ◀── ENDED from WAITING (erase) and RECORDING (finish)
 
 DENIED: a protected or unidentifiable party joined, or somebody said "not this call": nothing of it may remain.
 LOST: recording must stop now, but what was recorded was permitted (policy changed, no key reaches the recorder any
 more, the disk is full). FAILED: the recording session never came to stand (no ACK): erased.
 SPENT: the tap still sees the call, nothing listens; its ports are freed when it ends.
+CUT: the same, but a part of the call is kept: until the call ends, whoever joins it or objects can still deny the whole
+of it (R11, R12), so that what was finished is erased after all.
 
 Everything not in the table leaves state and world as they are: late and repeated events do nothing.
 """
@@ -33,6 +35,7 @@ class State(Enum):
     ABANDONED = auto()
     WAITING = auto()
     RECORDING = auto()
+    CUT = auto()
     SPENT = auto()
     GONE = auto()
 
@@ -82,9 +85,12 @@ TRANSITIONS: MappingProxyType[tuple[State, Input], Step] = MappingProxyType(
         (_S.WAITING, _I.ENDED): (_S.GONE, (_A.ERASE, _A.RELEASE)),
         (_S.WAITING, _I.FAILED): (_S.GONE, (_A.ERASE, _A.RELEASE)),
         (_S.RECORDING, _I.DENIED): (_S.SPENT, (_A.ERASE,)),
-        (_S.RECORDING, _I.LOST): (_S.SPENT, (_A.FINISH,)),
+        (_S.RECORDING, _I.LOST): (_S.CUT, (_A.FINISH,)),
         (_S.RECORDING, _I.ENDED): (_S.GONE, (_A.FINISH, _A.RELEASE)),
         (_S.RECORDING, _I.FAILED): (_S.GONE, (_A.ERASE, _A.RELEASE)),
+        (_S.CUT, _I.DENIED): (_S.SPENT, (_A.ERASE,)),
+        (_S.CUT, _I.ENDED): (_S.GONE, (_A.RELEASE,)),
+        (_S.CUT, _I.FAILED): (_S.GONE, (_A.ERASE, _A.RELEASE)),
         (_S.SPENT, _I.ENDED): (_S.GONE, (_A.RELEASE,)),
         (_S.SPENT, _I.FAILED): (_S.GONE, (_A.RELEASE,)),
     }

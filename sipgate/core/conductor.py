@@ -4,7 +4,8 @@
 films. Every permitted call is decided again at every change of parties, policy or reach; deny wins (``policy``), and
 what then happens is the table of ``call``.
 
-A call that is refused or protected leaves nothing here, not even its session number.
+A call that is refused leaves nothing here, not even its session number. One that was permitted and is then denied keeps
+its session number until the tap no longer sees it, since its ports are freed then, but nothing of who takes part.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, assert_never
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
@@ -35,6 +36,9 @@ RENEW_NS = 1_500_000_000
 _DENIES_ALL = frozenset({Reason.UNIDENTIFIED})
 """Refusals in mid-call after which nothing may remain: whoever joined could be protected."""
 
+_FORGOTTEN = frozenset({State.DOOMED, State.ABANDONED, State.SPENT, State.GONE})
+"""Nothing of the call will be kept: it is not decided again, and who takes part is no longer known here."""
+
 
 @dataclass(slots=True)
 class _Call:
@@ -47,7 +51,6 @@ class _Call:
     session: int
     connection: str
     parties: tuple[ev.Party, ...] = field(repr=False)
-    streams: tuple[ev.StreamOffer, ...] = field(repr=False)
     permit: Permitted
     answered_at_ns: int | None
     state: State = State.OPENING
@@ -111,18 +114,18 @@ class Conductor:
             yield fx.Refuse(event.session)
             return
         self._calls[event.session] = _Call(
-            event.session, event.connection, event.parties, event.streams, decision, event.answered_at_ns
+            event.session, event.connection, event.parties, decision, event.answered_at_ns
         )
         yield fx.Open(event.session, event.streams)
 
     def _opened(self, event: ev.Opened) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
-        if call is None:
+        if call is None or call.recording is not None:
             return
         call.recording = event.recording
         yield from self._step(call, Input.OPENED, event.at_ns)
         if call.answered_at_ns is not None:
-            yield from self._step(call, Input.ANSWERED, event.at_ns)
+            yield from self._try_to_begin(call, event.at_ns)
 
     def _open_failed(self, event: ev.OpenFailed) -> Iterator[fx.Effect]:
         yield from self._happen(event.session, Input.OPEN_FAILED, event.at_ns)
@@ -131,18 +134,17 @@ class Conductor:
         call = self._calls.get(event.session)
         if call is not None and call.answered_at_ns is None:
             call.answered_at_ns = event.at_ns
-            yield from self._step(call, Input.ANSWERED, event.at_ns)
+            yield from self._try_to_begin(call, event.at_ns)
 
     def _parties_changed(self, event: ev.PartiesChanged) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
-        if call is not None:
+        if call is not None and call.state not in _FORGOTTEN:
             call.parties = event.parties
             yield from self._decide_again(call, event.at_ns)
 
     def _streams_changed(self, event: ev.StreamsChanged) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
-        if call is not None and call.recording is not None and call.state is not State.GONE:
-            call.streams = event.streams
+        if call is not None and call.recording is not None:
             yield fx.Restream(call.recording, event.streams)
 
     def _ended(self, event: ev.Ended) -> Iterator[fx.Effect]:
@@ -152,21 +154,27 @@ class Conductor:
 
     def _digit_pressed(self, event: ev.DigitPressed) -> Iterator[fx.Effect]:
         call = self._of_recording(event.recording)
-        if call is None or call.permit.telephone_key is None or event.side is not call.permit.side:
+        if call is None or call.state in _FORGOTTEN or event.side is not call.permit.side:
             return
         key = call.permit.telephone_key
+        if not key:
+            return
         call.digits = (call.digits + event.digit)[-len(key) :]
         if call.digits == key:
             yield from self._step(call, Input.DENIED, event.at_ns)
 
     def _media_failed(self, event: ev.MediaFailed) -> Iterator[fx.Effect]:
-        yield from self._happen_to_recording(event.recording, Input.LOST, event.at_ns)
+        call = self._of_recording(event.recording)
+        if call is not None:
+            yield from self._step(call, Input.LOST, event.at_ns)
 
     def _private_call(self, event: ev.PrivateCall) -> Iterator[fx.Effect]:
-        if self._uncounted.pop(event.recording, None) is not None:
+        call = self._of_recording(event.recording)
+        if call is not None:
+            yield from self._step(call, Input.DENIED, event.at_ns)
+        elif self._uncounted.pop(event.recording, None) is not None:
             # Pressed during the call, heard just after its end: it is not in the index yet, and never will be.
             yield fx.Discard(event.recording)
-        yield from self._happen_to_recording(event.recording, Input.DENIED, event.at_ns)
 
     def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
         self._uncounted.pop(event.recording, None)
@@ -203,15 +211,16 @@ class Conductor:
     # --- deciding ---------------------------------------------------------------------------------------------------
 
     def _decide(self, connection: str, parties: tuple[ev.Party, ...], at_ns: int, of: _Call | None = None) -> Decision:
-        others = [c for c in self._calls.values() if c is not of and c.state is not State.SPENT]
+        others = [c for c in self._calls.values() if c is not of and c.state not in _FORGOTTEN]
         busy = {c.filming.workstation for c in others if c.filming}
-        live = Counter(c.permit.enrolment for c in others)
+        live = Counter(c.permit.enrolment for c in others if c.state is not State.CUT)
         live.update(self._uncounted.values())
         reachable = frozenset(self._workstations) - busy
-        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live))
+        admitted = of.permit.enrolment if of is not None else None
+        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live, admitted))
 
     def _decide_again(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
-        if call.state is State.SPENT:
+        if call.state in _FORGOTTEN:
             return
         decision = self._decide(call.connection, call.parties, at_ns, call)
         match decision:
@@ -242,13 +251,15 @@ class Conductor:
         if call is not None:
             yield from self._step(call, happened, at_ns)
 
-    def _happen_to_recording(self, recording: str, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
-        call = self._of_recording(recording)
-        if call is not None:
-            yield from self._step(call, happened, at_ns)
+    def _try_to_begin(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
+        # Since the offer an enrolment may have ended, or another call may have taken the workstation.
+        yield from self._decide_again(call, at_ns)
+        yield from self._step(call, Input.ANSWERED, at_ns)
 
     def _step(self, call: _Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
         call.state, actions = step(call.state, happened)
+        if call.state in _FORGOTTEN:
+            call.parties, call.digits = (), ""
         for action in actions:
             yield from self._act(call, action, at_ns)
         if call.state is State.GONE:
@@ -266,10 +277,13 @@ class Conductor:
                 yield from self._end_film(call, fx.StopFilm, at_ns)
                 yield fx.Finish(recording, at_ns)
             case Action.ERASE:
+                self._uncounted.pop(recording, None)
                 yield from self._end_film(call, fx.DiscardFilm, at_ns)
                 yield fx.Discard(recording)
             case Action.RELEASE:
                 yield fx.Release(call.session)
+            case _:
+                assert_never(action)
 
     def _begin(self, call: _Call, recording: str, at_ns: int) -> Iterator[fx.Effect]:
         permit, answered = call.permit, call.answered_at_ns or at_ns
@@ -281,14 +295,17 @@ class Conductor:
         plan, recording, answered_at_ns = call.permit.film, call.recording, call.answered_at_ns
         if plan is None or recording is None or answered_at_ns is None or call.state is not State.RECORDING:
             return
+        if plan.workstation not in self._workstations:
+            return  # when it comes back, this call is decided again
         call.filming, call.filmed_on, call.renew_at_ns = plan, plan.workstation, at_ns + RENEW_NS
         yield fx.StartFilm(recording, plan, answered_at_ns)
 
     def _end_film(self, call: _Call, how: type[fx.StopFilm] | type[fx.DiscardFilm], at_ns: int) -> Iterator[fx.Effect]:
-        call.filming = None
+        stopped = call.permit.film is None
+        call.filming, call.permit = None, replace(call.permit, film=None)
         if call.filmed_on is None or call.recording is None:
             return
-        if how is fx.StopFilm:
-            yield fx.StopFilm(call.recording, call.filmed_on, at_ns)
-        else:
+        if how is fx.DiscardFilm:
             yield fx.DiscardFilm(call.recording, call.filmed_on)
+        elif not stopped:
+            yield fx.StopFilm(call.recording, call.filmed_on, at_ns)
