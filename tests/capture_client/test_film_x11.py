@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from capture_client.protocol import Application
 from capture_client.session import PauseCamera, ResumeCamera
-from tests.capture_client.films import DEMO, Desk, Picture
-from tests.peers.xserver import business_window, canary, tk_program, wait_for_window, xdotool
+from tests.capture_client.films import DEMO, Desk, Picture, desk
+from tests.peers.xserver import SYSTEM_PYTHON, business_window, canary, program, wait_for_window, x_server, xdotool
 
 pytestmark = pytest.mark.peer
 CARD = (0x30, 0x30, 0x30)
@@ -98,9 +100,8 @@ root.mainloop()
 def test_the_applications_own_menus_are_in_the_film_and_nothing_behind_them(display: str, at_desk: Desk) -> None:
     with (
         canary(display, "900x700+100+100", above=False),
-        tk_program(display, MENU, "MenuDemo") as program,
+        program(display, [SYSTEM_PYTHON, "-c", MENU], "MenuDemo"),
     ):
-        wait_for_window(display, "MenuDemo", program.pid)
         pictures = filmed(at_desk, 2.2, Application(window_class="MenuDemo"))
     green = [p.share(0, 0xC0, 0) for p in pictures]
     assert max(green) > 0.05
@@ -109,8 +110,8 @@ def test_the_applications_own_menus_are_in_the_film_and_nothing_behind_them(disp
 
 
 def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: Desk) -> None:
-    with business_window(display) as program:
-        window = wait_for_window(display, "SipgateDemo", program.pid)
+    with business_window(display) as business:
+        window = wait_for_window(display, "SipgateDemo", business.pid)
         at_desk.start()
         at_desk.wait_for("filming")
         time.sleep(0.3)
@@ -128,8 +129,8 @@ def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: D
 
 
 def test_a_resized_window_goes_on_in_its_new_size_with_a_keyframe(display: str, at_desk: Desk) -> None:
-    with business_window(display) as program:
-        window = wait_for_window(display, "SipgateDemo", program.pid)
+    with business_window(display) as business:
+        window = wait_for_window(display, "SipgateDemo", business.pid)
         at_desk.start()
         at_desk.wait_for("filming")
         time.sleep(0.4)
@@ -155,8 +156,8 @@ def test_a_closed_window_gives_a_card(display: str, at_desk: Desk) -> None:
 
 
 def test_a_window_whose_title_no_longer_matches_is_not_filmed(display: str, at_desk: Desk) -> None:
-    with business_window(display) as program:
-        window = wait_for_window(display, "SipgateDemo", program.pid)
+    with business_window(display) as business:
+        window = wait_for_window(display, "SipgateDemo", business.pid)
         at_desk.start(Application(window_class="SipgateDemo", title="Orders*"))
         at_desk.wait_for("filming")
         xdotool(display, "set_window", "--name", "Private mail", window)
@@ -202,3 +203,33 @@ def test_nothing_is_filmed_while_the_sign_is_not_up(display: str, at_desk: Desk)
         at_desk.sign.hide()
         at_desk.wait_for("failed")
     assert at_desk.film() == []
+
+
+HALF_PAINTER = """
+import sys, xcffib, xcffib.xproto as x
+c = xcffib.connect(); screen = c.get_setup().roots[0]
+w, gc = c.generate_id(), c.generate_id()
+# no background: what the window does not paint shows what lay behind it
+place, mask = (150, 150, 600, 400), x.EventMask.Exposure
+c.core.CreateWindow(24, w, screen.root, *place, 0, 1, screen.root_visual, x.CW.EventMask, [mask])
+c.core.ChangeProperty(0, w, x.Atom.WM_CLASS, x.Atom.STRING, 8, 9, b"half\\0Half")
+c.core.CreateGC(gc, w, x.GC.Foreground, [0x00C000])
+c.core.MapWindow(w); c.flush()
+while True:
+    event = c.wait_for_event()
+    c.core.PolyFillRectangle(w, gc, 1, [x.RECTANGLE.synthetic(0, 0, 300, 400)]); c.flush()
+"""
+
+
+def test_what_a_window_has_not_painted_itself_is_grey_in_the_film(tmp_path: Path) -> None:
+    with (
+        x_server(window_manager=False) as display,
+        canary(display, "1280x900+0+0"),
+        program(display, [sys.executable, "-c", HALF_PAINTER], "Half"),
+        desk(display, tmp_path / "spool") as at_desk,
+    ):
+        pictures = filmed(at_desk, 0.8, Application(window_class="Half"))
+    last = pictures[-1]
+    assert last.share(0, 0xC0, 0) == pytest.approx(0.5, abs=0.02)
+    assert last.share(0x80, 0x80, 0x80, tolerance=6) == pytest.approx(0.5, abs=0.02)
+    assert [p.canary_pixels for p in pictures] == [0] * len(pictures)

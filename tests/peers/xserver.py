@@ -75,9 +75,9 @@ def canary(display: str, geometry: str, *, moving: bool = False, above: bool = T
 
 
 @contextmanager
-def tk_program(display: str, script: str, window_class: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A Tk program of the test's own."""
-    with _program([SYSTEM_PYTHON, "-c", script], display) as process:
+def program(display: str, command: list[str], window_class: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of the test's own, once its window is there."""
+    with _program(command, display) as process:
         wait_for_window(display, window_class, process.pid)
         yield process
 
