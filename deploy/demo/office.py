@@ -96,8 +96,8 @@ class Office:
         self.config = folder / "sipgate.toml"
         self.logs = folder / "logs"
         self.desk = folder / "desk-1"
-        self._server: Program | None = None
-        self._client: Program | None = None
+        self.server: Program | None = None
+        self.client: Program | None = None
         for path in (folder, self.logs):
             path.mkdir(parents=True, exist_ok=True)
 
@@ -142,9 +142,9 @@ class Office:
         """Start the server and wait until it is ready."""
         log = self.logs / "sipgate.log"
         command = [str(BIN / "sipgate"), "serve", "--config", str(self.config)]
-        self._server = Program("sipgate serve", command, log)
-        self._stack.callback(self._server.stop)
-        wait_until(self._ready, "the server's readiness", 60.0, self._server)
+        self.server = Program("sipgate serve", command, log)
+        self._stack.callback(self.server.stop)
+        wait_until(self._ready, "the server's readiness", 60.0, self.server)
 
     def _ready(self) -> bool:
         if not self.ca.exists():
@@ -180,12 +180,12 @@ class Office:
         client = str(BIN / "capture-client")
         server = ["--server", f"https://localhost:{self.console_port}", "--code", invitation["code"]]
         run([client, "enrol", *server, "--folder", str(self.desk)], env)
-        self._client = Program(
+        self.client = Program(
             "capture-client", [client, "run", "--folder", str(self.desk)], self.logs / "desk-1.log", env
         )
-        self._stack.callback(self._client.stop)
+        self._stack.callback(self.client.stop)
         wait_until(
-            lambda: b"sipgate_workstations_ready 1.0" in self.page("metrics").content, "the client", 30.0, self._client
+            lambda: b"sipgate_workstations_ready 1.0" in self.page("metrics").content, "the client", 30.0, self.client
         )
 
     def enrol(self) -> None:
@@ -220,7 +220,7 @@ class Office:
             found[:] = [r for r in self.recordings() if r["recording"] not in others and r["state"] == "ready"]
             return bool(found)
 
-        programs = [p for p in (self._server, self._client) if p is not None]
+        programs = [p for p in (self.server, self.client) if p is not None]
         wait_until(ready, "the recording", 60.0, *programs)
         if len(found) != 1:
             raise DemoError(f"one call gave {len(found)} recordings")

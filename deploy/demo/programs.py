@@ -33,6 +33,16 @@ class Program:
         if self._process.poll() is not None:
             raise DemoError(f"{self.name} ended: {last_line(self.log)} (all of it: {self.log})")
 
+    @property
+    def process_id(self) -> int:
+        """Of the process, for those who look at it from outside."""
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """End it, gently first."""
         if self._process.poll() is None:
