@@ -219,9 +219,15 @@ class LiveFileReader:
             self._file = path.open("rb")
         except OSError as error:
             raise StoreError(f"the live file of a recording cannot be read: {error.strerror}") from error
+        try:
+            self._begin(data_key)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, data_key: bytes) -> None:
         self._head = self._file.read(_HEAD.size)
         if len(self._head) != _HEAD.size or self._head[:5] != _MAGIC + bytes([_LAYOUT]):
-            self._file.close()
             raise SealError("not a live file, or of a layout that this version cannot read")
         self.recording: str = _HEAD.unpack(self._head)[2].hex()
         self._cipher = _cipher(self._head, data_key)
