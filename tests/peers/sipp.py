@@ -1,120 +1,135 @@
-"""SIPp (Debian's sip-tester) as a real peer: one scenario of tests/data/sipp, one call, and its own log of messages."""
+"""SIPp (Debian ``sip-tester``) as a recording client: scenarios of our own, on free ports, in a folder of the test's.
+
+A scenario is a list of steps, each the XML of one SIPp command; ``run`` raises PeerError with SIPp's own report when
+it did not go as written.
+"""
 
 from __future__ import annotations
 
-import re
+import asyncio
+import shutil
 import socket
-import subprocess
-import time
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Literal
 
-SCENARIOS = Path(__file__).parents[1] / "data" / "sipp"
-_ENTRY = re.compile(
-    r"^-{20,} (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+)\n(?:UDP|TCP) message (received|sent)[^\n]*\n\n", re.MULTILINE
-)
+import pytest
 
+from sipgate.errors import PeerError
+from tests.peers.sip_messages import BOUNDARY, MIXED, recording_body
 
-@dataclass(frozen=True)
-class Message:
-    """One SIP message as SIPp saw it; ``at_ns`` is its Unix time, by SIPp."""
+needs_sipp = pytest.mark.skipif(shutil.which("sipp") is None, reason="no SIPp: apt-get install sip-tester")
 
-    at_ns: int
-    received: bool
-    text: str
-
-    @property
-    def first_line(self) -> str:
-        return self.text.split("\n", 1)[0].strip()
-
-    def header(self, name: str) -> str:
-        """The value of a header that must be there once."""
-        head = self.text.split("\n\n", 1)[0]
-        (value,) = re.findall(rf"^{name}\s*:\s*(.*)$", head, re.MULTILINE | re.IGNORECASE)
-        return str(value).strip()
+_VIA = "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch}"
+_BODY = recording_body().decode()
+_BRANCH = "z9hG4bK-[pid]-[call_number]-{name}"
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that is free for UDP and TCP alike."""
+def send(
+    method: str,
+    sequence: int,
+    *,
+    name: str | None = None,
+    in_dialog: bool = False,
+    remembered: bool = False,
+    body: bool = False,
+    cseq_method: str | None = None,
+    extra: Sequence[str] = (),
+) -> str:
+    """Send a request. ``name`` makes its branch: the same name, the same transaction.
+
+    ``in_dialog``: with the tag of the last response; ``remembered``: with the tag that ``remember`` took.
+    """
+    tag = "[peer_tag_param]" if in_dialog else ";tag=[$tag]" if remembered else ""
+    lines = [
+        f"{method} sip:srs@[remote_ip]:[remote_port] SIP/2.0",
+        _VIA.format(branch=_BRANCH.format(name=name or f"{method}{sequence}")),
+        "From: <sip:src@[local_ip]:[local_port]>;tag=[call_number]",
+        f"To: <sip:srs@[remote_ip]:[remote_port]>{tag}",
+        "Call-ID: [call_id]",
+        f"CSeq: {sequence} {cseq_method or method}",
+        "Max-Forwards: 70",
+        "Contact: <sip:src@[local_ip]:[local_port];transport=[transport]>;+sip.src",
+        *extra,
+    ]
+    if body:
+        lines += ["Require: siprec", f"Content-Type: {MIXED}"]
+    lines += ["Content-Length: [len]", "", _BODY if body else ""]
+    return f"<send><![CDATA[\n{chr(10).join(lines)}\n]]></send>"
+
+
+def invite(**changes: str) -> str:
+    """The INVITE of a recording session."""
+    return send("INVITE", 1, body=True, **changes)  # type: ignore[arg-type]
+
+
+def receive(status: int, *, optional: bool = False) -> str:
+    """Expect a response; anything else fails the call."""
+    return f'<recv response="{status}" optional="{str(optional).lower()}" rrs="true"/>'
+
+
+def remember(status: int) -> str:
+    """Expect a response and keep its To tag for later requests."""
+    find = '<ereg regexp=";tag=(.*)" search_in="hdr" header="To:" check_it="true" assign_to="all,tag"/>'
+    return f'<recv response="{status}"><action>{find}<log message="[$all]"/></action></recv>'
+
+
+def expect(method: str) -> str:
+    """Expect a request."""
+    return f'<recv request="{method}"/>'
+
+
+def pause(milliseconds: int) -> str:
+    """Wait."""
+    return f'<pause milliseconds="{milliseconds}"/>'
+
+
+ACK = send("ACK", 1, name="ACK", in_dialog=True)
+BYE = send("BYE", 2, in_dialog=True)
+
+
+async def run(
+    folder: Path,
+    port: int,
+    steps: Sequence[str],
+    *,
+    transport: str = "udp",
+    calls: int = 1,
+    rate: int = 10,
+    repeat: bool = True,
+) -> None:
+    """Play a scenario ``calls`` times against 127.0.0.1:port. ``repeat`` False: SIPp repeats nothing by itself."""
+    file = folder / "scenario.xml"
+    boundary = f"<!-- bodies are delimited by {BOUNDARY} -->"
+    scenario = "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', f'<scenario name="SRC">{boundary}', *steps])
+    file.write_text(scenario + "\n</scenario>\n", encoding="utf-8")
+    command = ["sipp", f"127.0.0.1:{port}", "-sf", str(file), "-i", "127.0.0.1", "-p", str(_free_port())]
+    command += ["-m", str(calls), "-r", str(rate)]
+    command += ["-t", "u1" if transport == "udp" else "t1", "-nostdin", "-timeout", "20s", "-timeout_error"]
+    command += ["-trace_err", "-error_file", str(folder / "errors.log"), *([] if repeat else ["-nr"])]
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(30):
+            _, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        errors = folder / "errors.log"
+        report = errors.read_text(encoding="utf-8", errors="replace") if errors.exists() else ""
+        raise PeerError(f"SIPp ended with {process.returncode}:\n{report}{stderr.decode('utf-8', 'replace')}")
+
+
+def _free_port() -> int:
+    """A port that is free over UDP and TCP just now; SIPp's own choice is 5060."""
     while True:
-        with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
             udp.bind(("127.0.0.1", 0))
-            port = int(udp.getsockname()[1])
+            port: int = udp.getsockname()[1]
             try:
                 tcp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
-
-
-class Sipp:
-    """SIPp answering one call by ``scenario``; entered when it listens, killed on leaving. ``keys`` are its [keys]."""
-
-    def __init__(
-        self, folder: Path, scenario: str, transport: Literal["udp", "tcp"] = "udp", **keys: str | int
-    ) -> None:
-        self.port = free_port()
-        self.transport = transport
-        self._log = folder / f"{scenario}-{self.port}.log"
-        fields = [word for key, value in keys.items() for word in ("-key", key, str(value))]
-        self._command = [
-            "sipp", "-sf", str(SCENARIOS / f"{scenario}.xml"), "-i", "127.0.0.1", "-p", str(self.port),
-            "-t", "u1" if transport == "udp" else "t1", "-m", "1", "-nostdin", "-timeout", "60", "-timeout_error",
-            "-trace_msg", "-message_file", str(self._log), *fields,
-        ]  # fmt: skip
-
-    def __enter__(self) -> Sipp:
-        self._process = subprocess.Popen(
-            self._command, cwd=self._log.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while not self._listens():
-            assert self._process.poll() is None, "SIPp ended at its start"
-            assert time.monotonic() < deadline, "SIPp does not listen"
-            time.sleep(0.02)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    @property
-    def uri(self) -> str:
-        """Where to call it."""
-        return f"sip:peer@127.0.0.1:{self.port}"
-
-    def succeeded(self, within: float = 10.0) -> bool:
-        """Wait for SIPp's end; whether the scenario went as written."""
-        return self._process.wait(within) == 0
-
-    def messages(self) -> list[Message]:
-        """All that was received and sent, in order; after its end."""
-        log = self._log.read_bytes().decode().replace("\r\n", "\n")
-        entries = list(_ENTRY.finditer(log))
-        ends = [entry.start() for entry in entries[1:]] + [len(log)]
-        return [
-            Message(
-                at_ns=int(datetime.fromisoformat(entry[1]).astimezone().timestamp() * 1e9),
-                received=entry[2] == "received",
-                text=log[entry.end() : end].strip("\n"),
-            )
-            for entry, end in zip(entries, ends, strict=True)
-        ]
-
-    def received(self, method: str) -> Message:
-        """The first request of ``method``."""
-        return next(m for m in self.messages() if m.received and m.first_line.startswith(f"{method} "))
-
-    def sent(self, status: int) -> Message:
-        """The first response with ``status``."""
-        return next(m for m in self.messages() if not m.received and m.first_line.startswith(f"SIP/2.0 {status} "))
-
-    def _listens(self) -> bool:
-        table = Path(f"/proc/net/{self.transport}").read_text()
-        state = "07" if self.transport == "udp" else "0A"
-        return re.search(rf":{self.port:04X} \S+ {state} ", table) is not None
