@@ -224,6 +224,16 @@ async def test_who_exceeds_its_keep_alive_is_cut_off_by_the_embedded_broker(site
         await broker.stop()
 
 
+async def test_a_burst_of_reports_arrives_whole(site: Site, broker: Broker) -> None:
+    """As when a few hundred desks come back at once; with mosquitto's own queue limits it loses most of them."""
+    desk = site.desk("desk-1")
+    async with site.running(site.link(broker.port)) as link, desk.connected(broker.port):
+        await desk.become_ready()
+        reports = [desk.report(protocol.NotThisCall(f"{number:032x}")) for number in range(400)]
+        await asyncio.gather(*reports)
+        await site.until(lambda: link.dropped() == {"not filmed there": 400})
+
+
 async def test_noise_and_floods_of_one_leave_the_others_alone(site: Site, broker: Broker) -> None:
     desk, noisy = site.desk("desk-1"), site.desk("desk-2")
     async with site.running(site.link(broker.port)), desk.connected(broker.port):
