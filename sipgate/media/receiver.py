@@ -132,7 +132,8 @@ class Receiver:
             except MediaError:
                 self._part(live)
                 live.file.close()
-                self._release(recording)
+                for sink in [sink for sink in self._sinks if sink.recording == recording]:
+                    self._close(sink)  # nobody was told of these ports
                 raise
 
     def begin(self, recording: str, answered_at_ns: int) -> None:
@@ -243,6 +244,11 @@ class Receiver:
             if sink.recording == recording and sink.released_at_ns is None:
                 sink.released_at_ns = now
 
+    def _close(self, sink: _Sink) -> None:
+        self._sinks.remove(sink)
+        self._drain.remove(sink.row)
+        self._sockets.pop(sink.row).close()
+
     def _failed(self, live: LiveRecording, work: Callable[[], None]) -> bool:
         """Do what writes to the live file; when the disk refuses, part from the recording: nothing is half kept."""
         try:
@@ -319,9 +325,7 @@ class Receiver:
             self._dropped[row] = recvmmsg.dropped(sock)
         for sink in [s for s in self._sinks if s.released_at_ns is not None]:
             if now - max(sink.released_at_ns or 0, int(self._drain.heard[sink.row])) >= QUIET_NS:
-                self._sinks.remove(sink)
-                self._drain.remove(sink.row)
-                self._sockets.pop(sink.row).close()
+                self._close(sink)
         events: list[DigitPressed | MediaFailed | Silent] = []
         for live in self._recordings.values():
             heard = live.heard_at_ns()
