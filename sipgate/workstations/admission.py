@@ -23,7 +23,7 @@ from sipgate.errors import WorkstationError
 MAXIMUM_PACKET_BYTES = 64 * 1024
 """Far above any command or report; films go over HTTPS."""
 
-_CONNECT = 0x10
+_CONNECT, _PUBLISH = 0x10, 0x30
 _LEVEL_3_1_1 = 4
 _FLAGS = struct.Struct(">BBH")
 _CLEAN, _WILL, _WILL_BITS, _RESERVED = 0x02, 0x04, 0x3C, 0x01
@@ -85,6 +85,13 @@ def admit(packet: bytes, peer: Peer) -> Admission:
     flags = (flags & _WILL_BITS if flags & _WILL else 0) | _CLEAN  # no user name or password: the certificate counts
     body = _text(b"MQTT") + _FLAGS.pack(level, flags, keep_alive) + _text(peer.name.encode()) + will
     return Admission(bytes([_CONNECT]) + _length(len(body)) + body, keep_alive)
+
+
+def check_later(first: int) -> None:
+    """The first byte of any packet after CONNECT. Raises WorkstationError for what must end the connection."""
+    kind, qos = first & 0xF0, first >> 1 & 0x03
+    if kind in (_CONNECT, 0x00, 0xF0) or (kind == _PUBLISH and qos == 0x03):  # §3.1.0-2, §2.2.1, §3.3.1-4
+        raise WorkstationError("a packet that must not come")
 
 
 def length_bytes(packet: bytes) -> int:

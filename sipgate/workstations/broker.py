@@ -26,7 +26,7 @@ from amqtt.contexts import Action, BrokerConfig, ListenerConfig, ListenerType
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
-from sipgate.errors import ConfigurationError, WorkstationError
+from sipgate.errors import ConfigurationError, SipgateError, WorkstationError
 from sipgate.workstations import admission
 from sipgate.workstations.admission import Doing, Peer
 from sipgate.workstations.pki import SERVER_NAME, SERVER_UNIT
@@ -96,7 +96,7 @@ class EmbeddedBroker:
         self._admits = admits
         self._broker: Broker | None = None
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], _Connection] = {}
         self._connections: dict[str, _Connection] = {}
 
     @property
@@ -114,7 +114,12 @@ class EmbeddedBroker:
         await self._broker.start()
         try:
             self._server = await asyncio.start_server(
-                self._accept, self._address, self._port, ssl=self._ssl_context, ssl_shutdown_timeout=1.0
+                self._accept,
+                self._address,
+                self._port,
+                ssl=self._ssl_context,
+                ssl_shutdown_timeout=1.0,
+                ssl_handshake_timeout=_CONNECT_SECONDS,
             )
         except OSError as error:
             await self._broker.shutdown()
@@ -127,18 +132,19 @@ class EmbeddedBroker:
         if self._server is None or self._broker is None:
             return
         self._server.close()
-        for connection in self._connections.values():
+        for connection in self._serving.values():
             connection.writer.transport.abort()
-        await self._finished(list(self._tasks))
-        await self._server.wait_closed()
+        await _finished(list(self._serving))
+        with suppress(TimeoutError):  # from Python 3.12 on it waits for those still shaking hands
+            await asyncio.wait_for(self._server.wait_closed(), _STOP_SECONDS)
         await self._broker.shutdown()
         self._server = self._broker = None
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer)
         task = asyncio.get_running_loop().create_task(self._serve(reader, connection))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._serving[task] = connection
+        task.add_done_callback(self._serving.pop)
 
     async def _serve(self, reader: asyncio.StreamReader, mine: _Connection) -> None:
         writer = mine.writer
@@ -154,7 +160,7 @@ class EmbeddedBroker:
             writer.write(_WRONG_VERSION)
             with suppress(OSError):
                 await writer.drain()
-        except (WorkstationError, asyncio.IncompleteReadError, TimeoutError, OSError):
+        except (SipgateError, asyncio.IncompleteReadError, TimeoutError, OSError):
             pass  # a peer that does not keep to the protocol is cut off, and that is all
         finally:
             await _close(writer)
@@ -192,15 +198,16 @@ class EmbeddedBroker:
             if self._connections.get(peer.name) is mine:
                 del self._connections[peer.name]
 
-    @staticmethod
-    async def _finished(tasks: list[asyncio.Task[None]]) -> None:
-        if not tasks:
-            return
-        _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
+
+async def _finished(tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for tasks that have lost their connection; cancel those that do not notice."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)
 
 
 async def _pump(reader: asyncio.StreamReader, whole: asyncio.StreamReader, keep_alive: int, *, limited: bool) -> None:
@@ -212,6 +219,7 @@ async def _pump(reader: asyncio.StreamReader, whole: asyncio.StreamReader, keep_
         while True:
             async with asyncio.timeout(patience):
                 packet = await _read_packet(reader)
+            admission.check_later(packet[0])
             whole.feed_data(packet)
             if limited:
                 due = max(due, loop.time() - 1.0) + 1.0 / _PACKETS_PER_SECOND

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sipgate.errors import WorkstationError
-from sipgate.workstations.admission import Admission, Doing, Peer, UnsupportedVersionError, admit
+from sipgate.workstations.admission import Admission, Doing, Peer, UnsupportedVersionError, admit, check_later
 
 DESK = Peer("desk-1", is_server=False)
 SERVER = Peer("sipgate", is_server=True)
@@ -61,6 +61,17 @@ def test_any_bytes_are_admitted_as_oneself_or_refused(noise: bytes, prefixed: bo
         return
     assert text(b"desk-1") in found.packet
     assert admit(found.packet, DESK) == found
+
+
+@pytest.mark.parametrize("first", [0x10, 0x00, 0xF0, 0x36, 0x3F])
+def test_what_must_not_come_after_connect_ends_the_connection(first: int) -> None:
+    with pytest.raises(WorkstationError):
+        check_later(first)
+
+
+@pytest.mark.parametrize("first", [0x30, 0x32, 0x33, 0x34, 0x40, 0x62, 0x82, 0xA2, 0xC0, 0xE0])
+def test_what_may_come_is_passed_on(first: int) -> None:
+    check_later(first)
 
 
 @given(st.text(max_size=40))
