@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sipgate.core.retention import CAP_DAYS, CAP_NS, DAY_NS, Kept, due, expires_at_ns
@@ -39,6 +39,8 @@ def test_those_that_are_due_are_named_in_order() -> None:
     assert list(due(rows, ANSWERED + 2 * DAY_NS)) == ["a", "c"]
 
 
+@example(claimed=2**63, later=0)
+@example(claimed=ANSWERED + CAP_NS + 1, later=0)
 @given(claimed=st.integers(0, 2**63), later=st.integers(0, 10**18))
 def test_no_row_however_it_was_tampered_with_outlives_the_cap(claimed: int, later: int) -> None:
     assert list(due([Kept("a", ANSWERED, claimed)], ANSWERED + CAP_NS + later)) == ["a"]

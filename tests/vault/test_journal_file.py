@@ -48,6 +48,21 @@ def test_the_file_is_private(journal: Journal) -> None:
     assert journal.path.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_an_entry_is_on_the_disk_before_append_returns(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    journal.append("kept", 1)
+    assert synced == [str(journal.path), str(journal.path.parent)], "the file, and once the folder that names it"
+    journal.append("kept", 2)
+    assert synced[2:] == [str(journal.path)]
+
+
 def test_another_journal_object_goes_on_where_the_first_stopped(journal: Journal, tmp_path: Path) -> None:
     for number in range(EVERY + 5):
         (journal if number % 2 else Journal(tmp_path / "journal", KEY)).append("kept", number)

@@ -271,6 +271,32 @@ def test_kill_9_while_writing_the_ledger_leaves_a_whole_entry_at_least_as_new_as
     assert number in (confirmed, confirmed + 1)
 
 
+def test_a_written_file_is_synced_before_it_gets_its_name_and_its_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, rename = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        done.append("folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file")
+        sync(descriptor)
+
+    def replace(source: Path, target: Path) -> None:
+        done.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.replace", replace)
+    files.write_whole(tmp_path / "a", (b"x",))
+    assert done == ["file", "rename", "folder"]
+    done.clear()
+    files.write_once(tmp_path / "b", b"x")
+    assert done == ["file", "folder"]
+    done.clear()
+    files.destroy_file(tmp_path / "a")
+    assert done == ["file", "folder"]
+
+
 # --- the site key and secrets ----------------------------------------------------------------------------------------
 
 
