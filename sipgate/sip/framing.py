@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sipgate.errors import SipError
-from sipgate.sip.message import MAX_BODY, MAX_HEADER, content_length, split
+from sipgate.sip.message import MAX_BODY, MAX_HEADER, beginning, content_length, split
 
 PONG = b"\r\n"
 _PING = b"\r\n\r\n"
@@ -43,7 +43,7 @@ class Framer:
         if end < 0:
             self._needed = 0
             if len(self._buffer) > MAX_HEADER:
-                head = bytes(self._buffer[:MAX_HEADER])
+                head = beginning(bytes(self._buffer[:MAX_HEADER]))
                 self._break(head, SipError("the header is too long", 413, "Request Entity Too Large: Header"))
             return None
         head = bytes(self._buffer[: end + 4])
@@ -73,7 +73,5 @@ class Framer:
             del self._buffer[: blank - keep]
 
     def _break(self, head: bytes, error: SipError) -> None:
-        last_line = head.rfind(b"\r\n")
-        whole = head if head.endswith(b"\r\n\r\n") else head[: max(last_line, 0)] + b"\r\n\r\n"
-        self.broken = (whole, error)
+        self.broken = (head, error)
         self._buffer.clear()

@@ -26,7 +26,7 @@ MAX_HEADER = 16_384  # bytes up to the empty line; the longest INVITE seen (INTE
 MAX_BODY = 131_072  # SDP and metadata of a conference; a UDP datagram cannot even hold it
 
 _LONG = {short: name.lower() for short, name in COMPACT_FORMS.items()}
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_FOLD = re.compile(r"\r\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONE_BREAK = re.compile(r"[\r\n]")  # other control characters may stand in quoted pairs (RFC 3261 §25.1)
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
@@ -123,16 +123,16 @@ class Response:
 
 
 def split(data: bytes) -> Raw:
-    """Cut a whole message. Raises SipError when there is no start line or no end of the header."""
+    """Cut a whole message. Raises SipError when its header has no end, or ends too late to be read."""
     head, end, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
     if not end:
         raise SipError("the header has no end", reason="Bad Request: No Empty Line After Header")
+    if len(head) > MAX_HEADER:
+        raise SipError("the header is too long", 413, "Request Entity Too Large: Header")
     # Values must be echoed bit by bit, whatever their bytes (RFC 3261 §8.2.6.2).
     start, *lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
     fields: dict[str, list[str]] = {}
     flaw = None
-    if len(head) > MAX_HEADER:
-        flaw = SipError("the header is too long", 413, "Request Entity Too Large: Header")
     for line in lines:
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t").lower()
@@ -143,6 +143,11 @@ def split(data: bytes) -> Raw:
     if _CONTROL.search(start):
         flaw = flaw or SipError("the start line holds control characters", reason="Bad Start Line")
     return Raw(start, fields, body, flaw)
+
+
+def beginning(data: bytes) -> bytes:
+    """The lines of a header too long to be read that fit into ``MAX_HEADER``, as a message without a body."""
+    return data[: max(data.rfind(b"\r\n", 0, MAX_HEADER), 0)] + b"\r\n\r\n"
 
 
 def check(raw: Raw) -> Request | Response:

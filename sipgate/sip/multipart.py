@@ -15,6 +15,7 @@ SDP = "application/sdp"
 METADATA = frozenset({"application/rs-metadata+xml", "application/rs-metadata"})  # the latter: early drafts
 ACCEPT = "application/sdp, application/rs-metadata+xml, multipart/mixed"
 
+_REST_OF_LINE = re.compile(rb"(--)?[ \t]*(?=\r?\n|\Z)")
 _MAX_PARTS = 16
 _MAX_DEPTH = 3
 _TYPE = re.compile(r"\s*([A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+)\s*")
@@ -112,22 +113,32 @@ def _parts(content_type: str, disposition: str, encoding: str, data: bytes, dept
 
 
 def _cut(data: bytes, boundary: str) -> Iterator[tuple[dict[str, str], bytes]]:
-    mark = re.escape(boundary.encode("utf-8", "surrogateescape"))
     opened: int | None = None
     parts = 0
-    for delimiter in re.finditer(rb"(?:\A|\r?\n)--" + mark + rb"(--)?[ \t]*(?=\r?\n|\Z)", data):
+    for start, end, closes in _delimiters(data, b"--" + boundary.encode("utf-8", "surrogateescape")):
         if opened is not None:
             parts += 1
             if parts > _MAX_PARTS:
                 raise MultipartError("too many body parts")
-            yield _part(data[opened : delimiter.start()])
-        if delimiter[1]:
+            yield _part(data[opened:start])
+        if closes:
             break
-        opened = delimiter.end()
+        opened = end
     else:
         raise MultipartError("the boundary of Content-Type does not end the body")
     if not parts:
         raise MultipartError("a multipart body has no part")
+
+
+def _delimiters(data: bytes, mark: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Lines that are ``mark``: where the line break before begins, where the one after begins, whether it closes."""
+    at = data.find(mark)
+    while at >= 0:
+        rest = _REST_OF_LINE.match(data, at + len(mark))
+        if rest is not None and (at == 0 or data[at - 1] == 0x0A):
+            start = at - 2 if data[max(at - 2, 0) : at] == b"\r\n" else max(at - 1, 0)
+            yield start, rest.end(), rest[1] is not None
+        at = data.find(mark, at + len(mark))
 
 
 def _part(text: bytes) -> tuple[dict[str, str], bytes]:

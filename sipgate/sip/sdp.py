@@ -15,19 +15,26 @@ from sipgate.errors import SdpError
 MAX_STREAMS = 8  # a conference's; further m-lines are answered with port 0
 
 _PORT = re.compile(r"([0-9]{1,5})(?:/[0-9]{1,5})?")
+_NUMBER = re.compile(r"[0-9]{1,3}")
 _RTPMAP = re.compile(r"([0-9]{1,3})\s+([^\s/]+)/([0-9]{1,7})(?:/([0-9]{1,3}))?")
 _CONNECTION = re.compile(r"IN\s+(IP4|IP6)\s+([^\s/]+)(?:/[0-9/]+)?")
 _ORIGIN = re.compile(r"\S+ [0-9]+ [0-9]+ IN IP[46] \S+")
 _STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}  # RFC 3551 §6
 _VOICE = frozenset({"PCMU", "PCMA"})
 _EVENTS = "telephone-event"
+_TAKEN = frozenset({("PCMU", 8000), ("PCMA", 8000), (_EVENTS, 8000)})
 _DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MediaLine:
-    """One m-line. ``address`` is None when the description gives it none; ``label`` as in RFC 4574, or None."""
+    """One m-line, the ``index``-th.
 
+    ``address``: None when the description gives it none. ``label``: RFC 4574's, or None.
+    ``payload_types``: what we take of it, in the offerer's order; empty when there is no G.711 at all.
+    """
+
+    index: int
     kind: str
     port: int
     protocol: str
@@ -35,13 +42,7 @@ class MediaLine:
     address: str | None
     direction: str
     label: str | None
-    encodings: tuple[tuple[int, str, int], ...]
-
-    @property
-    def payload_types(self) -> tuple[tuple[int, str], ...]:
-        """What we take of it, in the offerer's order; empty when there is no G.711 at all."""
-        found = tuple((number, name) for number, name, rate in self.encodings if rate == 8000 and _is_taken(name))
-        return found if any(name in _VOICE for _, name in found) else ()
+    payload_types: tuple[tuple[int, str], ...]
 
     @property
     def wanted(self) -> bool:
@@ -78,7 +79,7 @@ def parse(data: bytes) -> Description:
     if not any(line.startswith("o=") and _ORIGIN.fullmatch(line[2:]) for line in session):
         raise SdpError("o= is missing or malformed")
     address, direction = _address(session), _direction(session) or "sendrecv"
-    return Description(tuple(_media(section, address, direction) for section in sections))
+    return Description(tuple(_media(index, section, address, direction) for index, section in enumerate(sections)))
 
 
 def answer(offer: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
@@ -91,14 +92,10 @@ def answer(offer: Description, address: str, ports: Sequence[int], session: int,
         f"c=IN {family} {address}",
         "t=0 0",
     ]
-    taken = dict(zip((id(line) for line in offer.wanted()), ports, strict=True))
+    taken = dict(zip((line.index for line in offer.wanted()), ports, strict=True))
     for line in offer.media:
-        lines += _answered(line, taken.get(id(line), 0))
+        lines += _answered(line, taken.get(line.index, 0))
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
-
-
-def _is_taken(name: str) -> bool:
-    return name in _VOICE or name == _EVENTS
 
 
 def _answered(line: MediaLine, port: int) -> list[str]:
@@ -116,12 +113,13 @@ def _answered(line: MediaLine, port: int) -> list[str]:
     return [*lines, *label, "a=recvonly" if receives else "a=inactive"]
 
 
-def _media(section: list[str], address: str | None, direction: str) -> MediaLine:
+def _media(index: int, section: list[str], address: str | None, direction: str) -> MediaLine:
     fields = section[0][2:].split()
     if len(fields) < 4 or not (port := _PORT.fullmatch(fields[1])) or int(port[1]) > 65535:
         raise SdpError("m= is malformed")
     formats = tuple(fields[3:])
     found = MediaLine(
+        index=index,
         kind=fields[0].lower(),
         port=int(port[1]),
         protocol=fields[2].upper(),
@@ -129,14 +127,14 @@ def _media(section: list[str], address: str | None, direction: str) -> MediaLine
         address=_address(section) or address,
         direction=_direction(section) or direction,
         label=_attribute(section, "label"),
-        encodings=_encodings(section, formats),
+        payload_types=_payload_types(section, formats),
     )
     if found.wanted and found.address is None:
         raise SdpError("c= is missing")
     return found
 
 
-def _encodings(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str, int], ...]:
+def _payload_types(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
     mapped: dict[int, tuple[str, int]] = dict(_STATIC)
     for line in section:
         if line.startswith("a=rtpmap:"):
@@ -148,8 +146,9 @@ def _encodings(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[int,
                 mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
             else:
                 mapped.pop(int(match[1]), None)
-    numbers = [int(text) for text in formats if re.fullmatch("[0-9]{1,3}", text)]
-    return tuple((number, *mapped[number]) for number in dict.fromkeys(numbers) if number in mapped and number < 128)
+    numbers = dict.fromkeys(int(text) for text in formats if _NUMBER.fullmatch(text))
+    found = tuple((n, mapped[n][0]) for n in numbers if n < 128 and mapped.get(n) in _TAKEN)
+    return found if any(name in _VOICE for _, name in found) else ()
 
 
 def _address(lines: list[str]) -> str | None:

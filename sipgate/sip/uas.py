@@ -10,12 +10,13 @@ A *call* is an INVITE and, after the 2xx, its dialog. Its owner answers every ``
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from sipgate.errors import SipError
 from sipgate.sip.dialog import Dialog, DialogId, dialog_id, dialog_of
-from sipgate.sip.message import Flow, Raw, Request, Response, answerable, check, reply, return_flow, split
+from sipgate.sip.message import Flow, Raw, Request, Response, answerable, beginning, check, reply, return_flow, split
 from sipgate.sip.multipart import ACCEPT
 from sipgate.sip.timers import T1, T2, Timers
 from sipgate.sip.transaction import Transaction, Transactions
@@ -110,7 +111,9 @@ class UserAgentServer:
         """Take in one whole message. Never raises: what is malformed is answered where it can be, or dropped."""
         try:
             raw = split(data)
-        except SipError:
+        except SipError as error:
+            with suppress(SipError):
+                self._refuse_raw(split(beginning(data)), flow, error)
             return []
         try:
             message = check(raw)

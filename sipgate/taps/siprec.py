@@ -176,8 +176,8 @@ class SiprecTap:
                 case Over(call, established):
                     number = self._numbers.get(call)
                     if number is not None:
+                        self._emit(Ended(number, now, established))  # its metadata can still be fetched
                         self._forget(number)
-                        self._emit(Ended(number, now, established))
 
     def _guarded(self, call: Call, request: Request, now: int, do: Callable[[Call, Request, int], None]) -> None:
         try:
@@ -331,9 +331,9 @@ def _acceptable(offer: sdp.Description) -> sdp.Description:
 def _labels(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
     """A name for each m-line: its label, or its place where it has none or not one of its own."""
     found: list[str] = []
-    for index, line in enumerate(lines):
+    for line in lines:
         label = line.label
-        found.append(label if label is not None and label not in found else f"#{index}")
+        found.append(label if label is not None and label not in found else f"#{line.index}")
     return tuple(found)
 
 

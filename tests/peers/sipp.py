@@ -96,6 +96,7 @@ async def run(
     calls: int = 1,
     rate: int = 10,
     repeat: bool = True,
+    seconds: int = 20,
 ) -> None:
     """Play a scenario ``calls`` times against 127.0.0.1:port. ``repeat`` False: SIPp repeats nothing by itself."""
     file = folder / "scenario.xml"
@@ -104,13 +105,13 @@ async def run(
     file.write_text(scenario + "\n</scenario>\n", encoding="utf-8")
     command = ["sipp", f"127.0.0.1:{port}", "-sf", str(file), "-i", "127.0.0.1", "-p", str(_free_port())]
     command += ["-m", str(calls), "-r", str(rate)]
-    command += ["-t", "u1" if transport == "udp" else "t1", "-nostdin", "-timeout", "20s", "-timeout_error"]
+    command += ["-t", "u1" if transport == "udp" else "t1", "-nostdin", "-timeout", f"{seconds}s", "-timeout_error"]
     command += ["-trace_err", "-error_file", str(folder / "errors.log"), *([] if repeat else ["-nr"])]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=folder, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(seconds + 10):
             _, stderr = await process.communicate()
     finally:
         if process.returncode is None:

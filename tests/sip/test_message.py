@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 
 from sipgate.errors import SipError
@@ -79,6 +82,41 @@ def test_no_error_quotes_a_value_even_in_what_caused_it() -> None:
         _check(sip.request(drop=["From"], extra=[f"From: <{secret}>;tag=1"]))
     assert "3314" not in f"{caught.value!r} {caught.value.reason}"
     assert caught.value.__cause__ is None
+
+
+BLANKS = [
+    b" ",
+    b"\t",
+    b"\r\n ",
+    b";",
+    b",",
+    b"-",
+    b".",
+    b"1.",
+    b"a-",
+    b":",
+    b"<",
+    b'"',
+    b'\\"',
+    b"=",
+    b"%4",
+    b"::",
+    b"[1:",
+]
+
+
+@pytest.mark.parametrize("piece", BLANKS)
+@pytest.mark.parametrize("name", [b"Via", b"From", b"To", b"Contact", b"CSeq", b"Call-ID"])
+def test_no_value_takes_long_to_read(piece: bytes, name: bytes) -> None:
+    run = piece * (MAX_HEADER // 2 // len(piece))
+    good = sip.request()
+    values = [b"SIP/2.0/UDP " + run, b"<sip:a@" + run + b">;tag=1", b'"' + run + b"<sip:a@b>", b"1 " + run, run]
+    started = time.process_time()
+    for value in values:
+        before, _, after = good.partition(name + b": ")
+        with contextlib.suppress(SipError):
+            check(split(before + name + b": " + value + after[after.index(b"\r\n") :]))
+    assert time.process_time() - started < 2
 
 
 def test_what_has_no_end_of_header_is_no_message() -> None:

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from sipgate.sip.message import Flow
+from sipgate.sip.message import MAX_HEADER, Flow
 from sipgate.sip.timers import T1
 from sipgate.sip.uas import Call, Invited, Modified, Over, UasEvent, UserAgentServer
 from tests.peers import sip_messages as sip
@@ -315,6 +315,13 @@ def test_a_new_contact_is_where_our_bye_goes_and_by_the_recorded_route(client: C
 )
 def test_what_cannot_or_must_not_be_answered_is_dropped(client: Client, data: bytes) -> None:
     assert client.send(data) == []
+    assert client.got() == []
+
+
+def test_a_header_beyond_all_measure_gets_413(client: Client) -> None:
+    assert client.send(request(extra=["X: " + "x" * MAX_HEADER])) == []
+    assert [status_of(data) for data in client.got()] == [413]
+    client.send(b"x" * 2 * MAX_HEADER + b"\r\n\r\n")
     assert client.got() == []
 
 

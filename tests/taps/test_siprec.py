@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Sequence
 
@@ -254,6 +255,15 @@ async def test_a_re_invite_that_nobody_restreams_is_answered_with_the_ports_that
         assert _ports(await session.ask(body=recording_body(three))) == [30000, 30002, 0]
 
 
+async def test_a_stream_without_a_label_is_known_by_its_place() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Session(client)
+        await session.ask(body=recording_body(sip.sdp(audio(40000, None), audio(40002, None))))
+        assert _ports(await session.ask(body=recording_body(sip.sdp(audio(0, None), audio(40002, None)))))[0] == 0
+        (changed,) = found.all(StreamsChanged)
+        assert _places(found.all(Offered)[0].streams)[1] == _places(changed.streams)[0]
+
+
 async def test_a_re_invite_without_an_offer_gets_our_description() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
         session = Session(client)
@@ -410,3 +420,33 @@ async def test_nothing_that_is_logged_names_anybody(caplog: pytest.LogCaptureFix
     shown = caplog.text + repr(found.events)
     for secret in ("2001", "+336", "session-1", "pbx.example", "call-1"):
         assert secret not in shown
+
+
+def _damaged(seed: int) -> bytes:
+    """A recording session's INVITE with one to five pieces replaced; the same seed, the same bytes."""
+    rng = random.Random(seed)
+    data = bytearray(
+        request(call_id=f"damaged-{seed}", branch=f"z9hG4bK{seed}", body=recording_body(), content_type=MIXED)
+    )
+    for _ in range(rng.randint(1, 5)):
+        start = rng.randrange(len(data))
+        data[start : start + rng.choice([0, 1, 2, 20])] = rng.randbytes(rng.choice([0, 1, 2, 8]))
+    return bytes(data)
+
+
+async def test_whatever_comes_the_sockets_go_on_listening_and_nothing_is_raised() -> None:
+    raised: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context))
+    async with recorder() as found, udp_client(found.port("udp")) as client, asyncio.timeout(30):
+        for seed in range(300):
+            client.send(_damaged(seed))
+            if seed % 10 == 0:
+                reader, writer = await _tcp(found, _damaged(seed) + random.Random(seed).randbytes(50) + b"\r\n\r\n")
+                writer.close()
+        client.send(request("OPTIONS", call_id="still-there", branch="z9hG4bKstill"))
+        while field_of(await client.answer(), "Call-ID") != "still-there":
+            pass
+        reader, writer = await _tcp(found, request("OPTIONS", transport="TCP", branch="z9hG4bKtcp"))
+        assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
+        writer.close()
+    assert raised == []
