@@ -14,7 +14,9 @@ depends_on = None
 def upgrade() -> None:
     """Make them."""
     _people()
+    _notice()
     _lines()
+    _workstations()
     _enrolments()
     _gate()
     _recordings()
@@ -27,7 +29,7 @@ def downgrade() -> None:
 
 
 def _people() -> None:
-    """Accounts, who is signed in, the notice."""
+    """Accounts, who is signed in."""
     op.create_table(
         "person",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -58,6 +60,10 @@ def _people() -> None:
         sa.PrimaryKeyConstraint("token_hash", name=op.f("pk_sign_in")),
     )
     op.create_index(op.f("ix_sign_in_person_id"), "sign_in", ["person_id"], unique=False)
+
+
+def _notice() -> None:
+    """The notice and who acknowledged it."""
     op.create_table(
         "notice",
         sa.Column("version", sa.Integer(), nullable=False),
@@ -77,7 +83,7 @@ def _people() -> None:
 
 
 def _lines() -> None:
-    """Lines and their holders, workstations, exclusions."""
+    """Lines and their holders, exclusions."""
     op.create_table(
         "line",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -98,17 +104,6 @@ def _lines() -> None:
     )
     op.create_index(op.f("ix_line_identity_line_id"), "line_identity", ["line_id"], unique=False)
     op.create_table(
-        "workstation",
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("added_at_ns", sa.BigInteger(), nullable=False),
-        sa.Column("code_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("code_expires_at_ns", sa.BigInteger(), nullable=True),
-        sa.Column("public_key", sa.LargeBinary(), nullable=True),
-        sa.Column("certificate_pem", sa.Text(), nullable=True),
-        sa.PrimaryKeyConstraint("name", name=op.f("pk_workstation")),
-        sa.UniqueConstraint("code_hash", name=op.f("uq_workstation_code_hash")),
-    )
-    op.create_table(
         "exclusion",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("selector", sa.LargeBinary(), nullable=False),
@@ -122,6 +117,21 @@ def _lines() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exclusion")),
         sqlite_autoincrement=True,
+    )
+
+
+def _workstations() -> None:
+    """Workstations."""
+    op.create_table(
+        "workstation",
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("added_at_ns", sa.BigInteger(), nullable=False),
+        sa.Column("code_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("code_expires_at_ns", sa.BigInteger(), nullable=True),
+        sa.Column("public_key", sa.LargeBinary(), nullable=True),
+        sa.Column("certificate_pem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_workstation")),
+        sa.UniqueConstraint("code_hash", name=op.f("uq_workstation_code_hash")),
     )
 
 
