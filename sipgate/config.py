@@ -122,10 +122,10 @@ class Film(_Section):
 
     frames_per_second: int = Field(10, description="a cap; below 4 a film is a slide show, and refused (RULES R1)")
 
-    @field_validator("frames_per_second")
+    @field_validator("frames_per_second", mode="before")
     @classmethod
-    def _no_slide_show(cls, value: int) -> int:
-        if not 4 <= value <= 30:
+    def _no_slide_show(cls, value: object) -> object:
+        if isinstance(value, int | float) and not 4 <= value <= 30:
             raise ValueError("write 4 to 30: below 4 a film is a slide show, which is a screenshot (RULES R1)")
         return value
 
