@@ -27,7 +27,7 @@ from capture_client.spool import Spool
 from capture_client.windows import Desktop, Pixels, View
 
 MS = 1_000_000
-SETTLE_AT_LEAST_NS = 12 * MS
+SETTLE_AT_LEAST_NS = 10 * MS
 """The application's answer to our request to repaint, drawn afresh, rather than what it was about to draw anyway."""
 SETTLE_AT_MOST_NS = 40 * MS
 INSIST_AFTER_NS = 150 * MS
@@ -234,12 +234,12 @@ class Camera:
             self._develop(film, None)
         elif film.paused:
             return
-        elif not self._studio.sign_is_up():
-            if film.shot_ns == 0 and now - film.started_ns > SIGN_WITHIN_NS:
-                raise SignError("the sign does not come up")
         elif film.begun_ns is None:
             film.view.begin()
             film.begun_ns = self._studio.now_ns()
+        elif not self._studio.sign_is_up():
+            if film.shot_ns == 0 and now - film.started_ns > SIGN_WITHIN_NS:
+                raise SignError("the sign does not come up")
         elif self._due(film, now):
             self._grab(film)
 

@@ -56,10 +56,10 @@ class Sign:
         """Raises SignError where the sign could never be shown."""
         self._display, self._pressed, self._lost = display, pressed, lost
         self._wishes: queue.SimpleQueue[_Look | bool | None] = queue.SimpleQueue()  # False: end
-        self._ear, self._mouth = socket.socketpair()
-        self._ear.setblocking(False)
         self._up = False
         self._window: _SignWindow | None = _SignWindow(display)
+        self._ear, self._mouth = socket.socketpair()
+        self._ear.setblocking(False)
         self.key_taken = self._window.key_taken
         self._thread = threading.Thread(target=self._run, name="sign", daemon=True)
         self._thread.start()

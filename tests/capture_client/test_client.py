@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import stat
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import aiomqtt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from capture_client.protocol import open_segment
+from capture_client.protocol import (
+    COMMAND_LIFETIME_NS,
+    LEASE_SECONDS,
+    Arm,
+    Binding,
+    Start,
+    command_topic,
+    open_segment,
+    seal_message,
+)
 from tests.capture_client.films import Picture, decode, open_all
 from tests.peers import capture_client
 from tests.peers.film_server import WORKSTATION, FilmServer, film_server
@@ -225,6 +239,61 @@ async def test_a_film_of_something_else_than_a_business_application_is_refused_a
         await server.until(lambda: "start without arm" in journal.read_text(), "journal")
     assert recording not in journal.read_text()
     assert "application: give program= or class=" in journal.read_text()
+
+
+async def test_forged_replayed_expired_and_foreign_commands_film_nothing_and_are_journalled(
+    server: FilmServer, folder: Path, display: str, business: None
+) -> None:
+    recording = "ab" * 16
+    public = base64.b64encode(X25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
+    journal = folder / "client.log"
+
+    def journalled(check: str) -> bool:
+        return f"refused: {check}\n" in journal.read_text()
+
+    hostile = aiomqtt.Client(
+        "127.0.0.1", server.broker.port, identifier="sipgate", tls_context=server.authority.link_ssl_context()
+    )
+    with capture_client.running(display, folder):
+        await server.until_ready()
+        boot = server.link._desks._desks[WORKSTATION].boot
+        later = server.now_ns() + COMMAND_LIFETIME_NS
+        good = Binding(WORKSTATION, boot, server.now_ns(), later)
+        arm, start = Arm(recording, "class=SipgateDemo", 10, public), Start(recording, server.now_ns())
+        own, stranger = server.authority.command_key, Ed25519PrivateKey.generate()
+        attacks = [
+            ("signature", seal_message(arm, good, stranger)),
+            ("expired", seal_message(arm, replace(good, not_after_ns=server.now_ns() - 1), own)),
+            ("for another boot", seal_message(arm, replace(good, boot="0" * 32), own)),
+            ("for another workstation", seal_message(arm, replace(good, workstation="desk-2"), own)),
+            ("replayed", seal_message(arm, replace(good, counter=1), own)),
+            ("not JSON", b"start"),
+            ("start without arm", seal_message(start, good, own)),
+        ]
+        async with hostile:
+            for check, payload in attacks:
+                await hostile.publish(command_topic(WORKSTATION), payload, qos=1)
+                await server.until(partial(journalled, check), check)
+        assert windows(display, "SipgateSign") == []
+    assert list((folder / "spool").iterdir()) == []
+    assert recording not in journal.read_text()
+
+
+async def test_a_broker_that_is_gone_ends_the_film_within_the_lease_and_the_client_comes_back(
+    server: FilmServer, folder: Path, display: str, business: None
+) -> None:
+    with capture_client.running(display, folder):
+        await server.until_ready()
+        recording, _ = server.start_film()
+        async with server.renewing(recording):
+            await server.until(lambda: windows(display, "SipgateSign"), "sign")
+            await server.broker.stop()
+            await server.until(lambda: not windows(display, "SipgateSign"), "end of the sign", LEASE_SECONDS + 1)
+        await server.broker.start()
+        await server.until(lambda: server.state(recording, "lease-expired"), "report after the reconnection")
+        await server.until_ready()
+        recording, _ = server.start_film()
+        await server.until(lambda: server.state(recording, "filming"), "next film")
 
 
 async def test_a_second_client_on_the_same_folder_is_refused(server: FilmServer, folder: Path, display: str) -> None:
