@@ -113,7 +113,7 @@ class Workstation:
         client = aiomqtt.Client(
             "127.0.0.1", port, identifier=identifier or self.name, clean_session=True, will=will,
             tls_context=self.ssl_context(), keepalive=keep_alive, timeout=5, logger=_SILENT,
-            max_inflight_messages=1000,
+            max_inflight_messages=1000, socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
         )  # fmt: skip
         listening: asyncio.Task[None] | None = None
         try:
