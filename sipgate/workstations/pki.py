@@ -71,6 +71,7 @@ class Authority:
         self._now_ns = now_ns
         self._folder = keys / "pki"
         self._contexts: list[tuple[ssl.SSLContext, tuple[str, ...] | None]] = []
+        self._served_names: dict[str, tuple[str, ...]] = {}
         files.private_folder(keys)
         files.private_folder(self._folder)
         self._ca_key = self._ec_key("ca")
@@ -104,7 +105,8 @@ class Authority:
         """
         if not _LABEL.fullmatch(label) or label in _RESERVED_LABELS:
             raise StoreError(f"{label}: not a label for a certificate")
-        wanted = _alternative_names(names)
+        self._served_names[label] = tuple(names)
+        wanted = _alternative_names(self._served_names[label])
         self._leaf(label, _subject(str(wanted[0].value), SERVER_UNIT), ExtendedKeyUsageOID.SERVER_AUTH, wanted)
         return self._path(label, "crt"), self._path(label, "key")
 
@@ -140,8 +142,10 @@ class Authority:
 
     def renew(self) -> None:
         """Make anew what ends soon, also in the contexts handed out (for new connections): call it once a day."""
-        for context, names in self._contexts:
-            self._load(context, names)
+        for label, names in list(self._served_names.items()):
+            self.server_certificate(names, label)
+        for context, served in self._contexts:
+            self._load(context, served)
 
     def _served(self, context: ssl.SSLContext, names: tuple[str, ...]) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -159,6 +159,22 @@ def test_renewing_reaches_the_contexts_in_use(site: Site) -> None:
     assert handshake(context, client, "localhost") != before
 
 
+def test_renewing_reaches_the_certificate_of_a_broker_elsewhere(tmp_path: Path) -> None:
+    now = [time.time_ns()]
+    authority = Authority(tmp_path, lambda: now[0])
+    path, _ = authority.server_certificate(("broker.example",), "broker")
+    before = path.read_bytes()
+    now[0] += 300 * DAY_NS
+    authority.renew()
+    assert path.read_bytes() != before
+
+
+@pytest.mark.parametrize("label", ["ca", "link", "command", "../x", ""])
+def test_no_label_reaches_another_key(tmp_path: Path, label: str) -> None:
+    with pytest.raises(StoreError, match="label"):
+        Authority(tmp_path).server_certificate(NAMES, label)
+
+
 def test_what_is_wrong_below_the_keys_folder_is_named(tmp_path: Path) -> None:
     Authority(tmp_path / "keys")
     Authority(tmp_path / "other")
