@@ -319,7 +319,10 @@ def _field(fields: HeaderFields, name: str) -> str:
 def _typed(parse: Callable[[str], Parsed], value: str, name: str) -> Parsed:
     try:
         return parse(value)
-    except (ValueError, TypeError):  # TypeError: sipmessage stumbles over a parameter called "self"
+    except (ValueError, TypeError) as error:  # TypeError: sipmessage stumbles over a parameter called "self"
+        # sipmessage raises the same few exception objects for ever: each would gather the frames, and with them the
+        # values, of all that was ever malformed.
+        error.__traceback__ = error.__context__ = None
         raise _bad(name) from None  # what was wrong may quote the value
 
 

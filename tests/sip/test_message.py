@@ -6,6 +6,7 @@ import contextlib
 import time
 
 import pytest
+from sipmessage import address, via
 
 from sipgate.errors import SipError
 from sipgate.sip.message import MAX_HEADER, Flow, Request, Response, check, reply, return_flow, split
@@ -82,6 +83,17 @@ def test_no_error_quotes_a_value_even_in_what_caused_it() -> None:
         _check(sip.request(drop=["From"], extra=[f"From: <{secret}>;tag=1"]))
     assert "3314" not in f"{caught.value!r} {caught.value.reason}"
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("field", "kept"), [("Via: nonsense", via.VIA_EXCEPTION), ('From: "open <sip:a@b>', address.ADDRESS_EXCEPTION)]
+)
+def test_what_was_malformed_is_not_kept_in_sipmessages_own_exceptions(field: str, kept: ValueError) -> None:
+    for _ in range(2):
+        with pytest.raises(SipError):
+            _check(sip.request(drop=[field.partition(":")[0]], extra=[field]))
+    assert kept.__traceback__ is None
+    assert kept.__context__ is None
 
 
 BLANKS = [
