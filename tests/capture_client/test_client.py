@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import aiomqtt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -21,10 +21,10 @@ from capture_client.protocol import (
     Arm,
     Binding,
     Start,
-    command_topic,
     open_segment,
     seal_message,
 )
+from sipgate.core.events import PrivateCall, WorkstationUp
 from tests.capture_client.films import Picture, decode, open_all
 from tests.peers import capture_client
 from tests.peers.film_server import WORKSTATION, FilmServer, film_server
@@ -81,7 +81,7 @@ async def test_a_call_is_filmed_from_answer_to_hangup_and_uploaded_while_it_last
         server.link.stop_film(recording, WORKSTATION, ended)
         await server.until(lambda: server.whole == [recording], "whole take")
         await server.until(lambda: server.state(recording, "stopped"), "report")
-        assert spooled(folder) == []
+        await server.until(lambda: not list((folder / "spool").iterdir()), "empty spool")
     pictures = uploaded(server, recording, answered)
     ahead = server.wall_ahead_ns
     painted = [None if p.shows_ns is None else p.shows_ns + ahead for p in pictures]
@@ -133,7 +133,7 @@ async def test_the_stop_key_destroys_the_film_and_leaves_no_trace_on_the_desk(
         async with server.renewing(recording):
             await server.until(lambda: spooled(folder), "segment on the disk")
             xdotool(display, "key", "ctrl+alt+p")
-            await server.until(lambda: any(type(e).__name__ == "PrivateCall" for e in server.said), "report")
+            await server.until(lambda: any(isinstance(e, PrivateCall) for e in server.said), "report")
             assert list((folder / "spool").iterdir()) == []
     left = b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
     assert recording.encode() not in left
@@ -251,29 +251,29 @@ async def test_forged_replayed_expired_and_foreign_commands_film_nothing_and_are
     def journalled(check: str) -> bool:
         return f"refused: {check}\n" in journal.read_text()
 
-    hostile = aiomqtt.Client(
-        "127.0.0.1", server.broker.port, identifier="sipgate", tls_context=server.authority.link_ssl_context()
-    )
     with capture_client.running(display, folder):
         await server.until_ready()
-        boot = server.link._desks._desks[WORKSTATION].boot
-        later = server.now_ns() + COMMAND_LIFETIME_NS
-        good = Binding(WORKSTATION, boot, server.now_ns(), later)
+        boot = next(e.boot for e in server.said if isinstance(e, WorkstationUp))
         arm, start = Arm(recording, "class=SipgateDemo", 10, public), Start(recording, server.now_ns())
         own, stranger = server.authority.command_key, Ed25519PrivateKey.generate()
-        attacks = [
-            ("signature", seal_message(arm, good, stranger)),
-            ("expired", seal_message(arm, replace(good, not_after_ns=server.now_ns() - 1), own)),
-            ("for another boot", seal_message(arm, replace(good, boot="0" * 32), own)),
-            ("for another workstation", seal_message(arm, replace(good, workstation="desk-2"), own)),
-            ("replayed", seal_message(arm, replace(good, counter=1), own)),
-            ("not JSON", b"start"),
-            ("start without arm", seal_message(start, good, own)),
+
+        def attack(command: Arm | Start, key: Ed25519PrivateKey = own, **wrong: Any) -> bytes:
+            now_ns = server.now_ns()
+            good = Binding(WORKSTATION, boot, now_ns, now_ns + COMMAND_LIFETIME_NS)
+            return seal_message(command, replace(good, **wrong), key)
+
+        attacks: list[tuple[str, Callable[[], bytes]]] = [
+            ("signature", lambda: attack(arm, stranger)),
+            ("expired", lambda: attack(arm, not_after_ns=server.now_ns() - 1)),
+            ("for another boot", lambda: attack(arm, boot="0" * 32)),
+            ("for another workstation", lambda: attack(arm, workstation="desk-2")),
+            ("replayed", lambda: attack(arm, counter=1)),
+            ("not JSON", lambda: b"start"),
+            ("start without arm", lambda: attack(start)),
         ]
-        async with hostile:
-            for check, payload in attacks:
-                await hostile.publish(command_topic(WORKSTATION), payload, qos=1)
-                await server.until(partial(journalled, check), check)
+        for check, payload in attacks:
+            await server.publish(payload())
+            await server.until(partial(journalled, check), check)
         assert windows(display, "SipgateSign") == []
     assert list((folder / "spool").iterdir()) == []
     assert recording not in journal.read_text()

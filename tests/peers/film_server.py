@@ -19,7 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 
-from capture_client.protocol import FilmState
+from capture_client.protocol import FilmState, command_topic
 from sipgate.core.events import Event
 from sipgate.core.policy import FilmPlan
 from sipgate.errors import WorkstationError
@@ -118,6 +118,12 @@ class FilmServer:
         finally:
             task.cancel()
             await asyncio.wait([task])
+
+    async def publish(self, payload: bytes) -> None:
+        """Anything at all, as a command: what a hostile broker could do."""
+        client = self.link._client
+        assert client is not None
+        await client.publish(command_topic(WORKSTATION), payload, qos=1)
 
     def segments(self, recording: str) -> list[Path]:
         """What was uploaded."""
