@@ -291,6 +291,7 @@ async def test_the_raw_metadata_is_kept_document_by_document() -> None:
         assert found.tap.metadata(found.all(Offered)[0].session) == sip.CALLER_AND_CALLEE + update
 
 
+IPV6_PEER = {"name": "pbx", "addresses": ["::1/128"], "begins": "answer", "announcement": "before-answer"}
 SAVP = sip.sdp("m=audio 40000 RTP/SAVP 0\na=label:1")
 REFUSED = [
     ("no offer", b"", "", 488),
@@ -450,3 +451,21 @@ async def test_whatever_comes_the_sockets_go_on_listening_and_nothing_is_raised(
         assert status_of(await reader.readuntil(b"\r\n\r\n")) == 200
         writer.close()
     assert raised == []
+
+
+async def test_over_ipv6_the_contact_is_written_in_brackets() -> None:
+    siprec = {"listen": [{"transport": "tcp", "address": "::1", "port": 0}], "connection": [IPV6_PEER]}
+    tap = SiprecTap(config.Siprec.model_validate(siprec), "FR", "127.0.0.1", time.time_ns, print)
+    try:
+        await tap.start()
+    except ConfigurationError:
+        pytest.skip("this machine has no IPv6 on its loopback")
+    _, _, port = tap.bound[0]
+    reader, writer = await asyncio.open_connection("::1", port)
+    writer.write(request("OPTIONS", transport="TCP", sent_by="[::1]:5060"))
+    async with asyncio.timeout(5):
+        answer = await reader.readuntil(b"\r\n\r\n")
+    assert field_of(answer, "Contact") == f"<sip:[::1]:{port};transport=tcp>;+sip.srs"
+    assert field_of(answer, "Via").endswith(";received=::1")  # rport asks for it (RFC 3581 §4)
+    writer.close()
+    await tap.stop()
