@@ -6,7 +6,6 @@ the film, since a film holds the application's own pixels only. A thread and an 
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import select
 import socket
@@ -14,13 +13,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
-import xcffib
 import xcffib.xproto
 
-from capture_client.errors import SignError
+from capture_client.errors import DesktopError
+from capture_client.windows.x11_display import Display
 
 FILMING = (
     "FILMING this application, for training.  Click here or Ctrl+Alt+P: not this call.",
@@ -31,14 +29,15 @@ SPARED = ("The next call will not be recorded.", "Le prochain appel ne sera pas 
 SPARED_SECONDS = 4.0
 RAISE_SECONDS = 0.1
 _RED, _GREY, _GREEN, _WHITE = 0xB00020, 0x505050, 0x1B6E3C, 0xFFFFFF
-_FONTS = (("9x15bold", 9, 15), ("fixed", 6, 13))
+_FONTS = (("9x15bold", 9, 18), ("fixed", 6, 16))
+"""Name, width of a character, height of a line."""
 _PADDING = 8
 _KEYSYM_P = 0x70
 _MASK = xcffib.xproto.EventMask
 _KEY = xcffib.xproto.ModMask.Control | xcffib.xproto.ModMask._1
-_LOCKS = (xcffib.xproto.ModMask.Lock, xcffib.xproto.ModMask._2)
+_CAPS, _NUM = xcffib.xproto.ModMask.Lock, xcffib.xproto.ModMask._2
+_LOCKS = (0, _CAPS, _NUM, _CAPS | _NUM)
 _FLAGS = xcffib.xproto.CW
-_xcffib: Any = xcffib
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Sign:
     """``pressed`` and ``lost`` are called from the sign's thread."""
 
     def __init__(self, display: str, pressed: Callable[[], None], lost: Callable[[], None]) -> None:
-        """Raises SignError where the sign could never be shown."""
+        """Raises DesktopError where the sign could never be shown."""
         self._display, self._pressed, self._lost = display, pressed, lost
         self._wishes: queue.SimpleQueue[_Look | bool | None] = queue.SimpleQueue()  # False: end
         self._up = False
@@ -100,7 +99,7 @@ class Sign:
             try:
                 if not self._turn():
                     return
-            except (SignError, _xcffib.ConnectionException):
+            except DesktopError:
                 self._drop()
 
     def _turn(self) -> bool:
@@ -128,36 +127,31 @@ class Sign:
         """Somebody destroyed it, or the X server is gone."""
         was_up, self._up = self._up, False
         if self._window is not None:
-            with contextlib.suppress(_xcffib.XcffibException):
-                self._window.close()
+            self._window.close()
             self._window = None
         if was_up or not self._wishes.empty():
             self._lost()
 
 
 class _SignWindow:
-    """The window itself; every method may raise SignError or ConnectionException."""
+    """The window itself; every method raises DesktopError once it or the X server is gone."""
 
     def __init__(self, display: str) -> None:
-        try:
-            self._x: Any = _xcffib.connect(display=display)
-        except _xcffib.XcffibException as error:
-            raise SignError(f"display {display} cannot be opened") from error
-        self._core = self._x.core
-        self._screen = self._x.get_setup().roots[self._x.pref_screen]
+        self._display = Display(display)
+        self._core = self._display.core
+        self._screen = self._display.screen
         self._look: _Look | None = None
         self._raise_at: float | None = None
         self._raised = 0.0
         self._font, self._advance, self._line = self._open_font()
-        self._window = self._x.generate_id()
-        self._gc = self._x.generate_id()
+        self._window, self._gc = self._display.new_id(), self._display.new_id()
         self._make()
         self._core.ChangeWindowAttributes(self._screen.root, _FLAGS.EventMask, [_MASK.SubstructureNotify])
         self.key_taken = self._grab_key()
 
     def fileno(self) -> int:
         """The socket."""
-        return int(self._x.get_file_descriptor())
+        return self._display.fileno()
 
     def seconds_until_due(self) -> float | None:
         """When ``attend`` has something to do by itself."""
@@ -170,110 +164,85 @@ class _SignWindow:
         self._look = wish
         if wish is None:
             self._core.UnmapWindow(self._window)
-            self._x.flush()
+            self._display.flush()
             return False
-        width, height = self._size(wish)
+        width = max(len(line) for line in wish.lines) * self._advance + 2 * _PADDING
+        height = len(wish.lines) * self._line + 2 * _PADDING
         x = max(0, (self._screen.width_in_pixels - width) // 2)
-        values = xcffib.xproto.ConfigWindow
-        mask = values.X | values.Y | values.Width | values.Height | values.StackMode
-        self._core.ConfigureWindow(self._window, mask, [x, 0, width, height, xcffib.xproto.StackMode.Above])
+        part = xcffib.xproto.ConfigWindow
+        self._core.ConfigureWindow(
+            self._window,
+            part.X | part.Y | part.Width | part.Height | part.StackMode,
+            [x, 0, width, height, xcffib.xproto.StackMode.Above],
+        )
         self._core.ChangeWindowAttributes(self._window, _FLAGS.BackPixel, [wish.colour])
         self._core.MapWindow(self._window)
         self._draw()
-        try:
-            attributes = self._core.GetWindowAttributes(self._window).reply()
-        except _xcffib.ConnectionException:
-            raise
-        except _xcffib.XcffibException as error:
-            raise SignError("the sign is gone") from error
+        attributes = self._display.reply(self._core.GetWindowAttributes(self._window))
+        if attributes is None:
+            raise DesktopError("the sign is gone")
         return bool(attributes.map_state == xcffib.xproto.MapState.Viewable)
 
     def attend(self) -> bool:
         """Take in events. True when the person pressed."""
         pressed = False
-        while True:
-            try:
-                event = self._x.poll_for_event()
-            except _xcffib.ConnectionException:
-                raise
-            except _xcffib.XcffibException:
-                continue
-            if event is None:
-                break
+        for event in self._display.events():
             pressed |= self._take(event)
         now = time.monotonic()
         if self._look and self._look.until is not None and now >= self._look.until:
             self.look(None)
         if self._raise_at is not None and now >= self._raise_at:
-            self._raise(now)
+            self._raise_at, self._raised = None, now
+            above = [xcffib.xproto.StackMode.Above]
+            self._core.ConfigureWindow(self._window, xcffib.xproto.ConfigWindow.StackMode, above)
+            self._display.flush()
         return pressed
 
     def close(self) -> None:
         """The connection, and with it window and key."""
-        self._x.disconnect()
+        self._display.close()
 
     def _take(self, event: Any) -> bool:
         kinds = xcffib.xproto
-        if isinstance(event, kinds.ButtonPressEvent | kinds.KeyPressEvent):
-            return True
         mine = getattr(event, "window", None) == self._window
-        if isinstance(event, kinds.ExposeEvent):
-            self._draw()
-        elif isinstance(event, kinds.DestroyNotifyEvent) and mine:
-            raise SignError("the sign was destroyed")
-        elif isinstance(event, kinds.UnmapNotifyEvent) and mine and self._look:
-            self._core.MapWindow(self._window)  # nobody else may hide it
-            self._raise(time.monotonic())
-        elif isinstance(event, kinds.MappingNotifyEvent):
-            self._core.UngrabKey(0, self._screen.root, kinds.ModMask.Any)
-            self.key_taken = self._grab_key()
-        elif isinstance(event, kinds.MapNotifyEvent | kinds.ConfigureNotifyEvent) and not mine and self._look:
-            self._raise_at = self._raise_at or max(time.monotonic(), self._raised + RAISE_SECONDS)
+        match event:
+            case kinds.ButtonPressEvent() | kinds.KeyPressEvent():
+                return True
+            case kinds.ExposeEvent():
+                self._draw()
+            case kinds.DestroyNotifyEvent() if mine:
+                raise DesktopError("the sign was destroyed")
+            case kinds.UnmapNotifyEvent() if mine and self._look:
+                self._core.MapWindow(self._window)  # nobody else may hide it
+                self._raise_at = time.monotonic()
+            case kinds.MappingNotifyEvent():
+                self._core.UngrabKey(0, self._screen.root, kinds.ModMask.Any)
+                self.key_taken = self._grab_key()
+            case kinds.MapNotifyEvent() | kinds.ConfigureNotifyEvent() if self._look and not mine:
+                self._raise_at = self._raise_at or max(time.monotonic(), self._raised + RAISE_SECONDS)
         return False
 
-    def _raise(self, now: float) -> None:
-        self._raise_at, self._raised = None, now
-        above = [xcffib.xproto.StackMode.Above]
-        self._core.ConfigureWindow(self._window, xcffib.xproto.ConfigWindow.StackMode, above)
-        self._x.flush()
-
     def _make(self) -> None:
+        look = (self._screen.root_depth, self._window, self._screen.root, 0, 0, 1, 1, 0)
         self._core.CreateWindow(
-            self._screen.root_depth,
-            self._window,
-            self._screen.root,
-            0,
-            0,
-            1,
-            1,
-            0,
+            *look,
             xcffib.xproto.WindowClass.InputOutput,
             self._screen.root_visual,
             _FLAGS.BackPixel | _FLAGS.OverrideRedirect | _FLAGS.EventMask,
             [_RED, 1, _MASK.Exposure | _MASK.ButtonPress | _MASK.StructureNotify],
         )
-        for name, value in ((b"WM_NAME", b"sipgate"), (b"WM_CLASS", b"sipgate\0SipgateSign\0")):
-            atom = self._core.InternAtom(False, len(name), name.decode()).reply().atom
-            replace, string = xcffib.xproto.PropMode.Replace, xcffib.xproto.Atom.STRING
-            self._core.ChangeProperty(replace, self._window, atom, string, 8, len(value), value)
+        replace, string = xcffib.xproto.PropMode.Replace, xcffib.xproto.Atom.STRING
+        for name, value in (("WM_NAME", b"sipgate"), ("WM_CLASS", b"sipgate\0SipgateSign\0")):
+            self._core.ChangeProperty(replace, self._window, self._display.atom(name), string, 8, len(value), value)
         flags = xcffib.xproto.GC
         self._core.CreateGC(self._gc, self._window, flags.Foreground | flags.Font, [_WHITE, self._font])
 
     def _open_font(self) -> tuple[int, int, int]:
         for name, advance, line in _FONTS:
-            font = self._x.generate_id()
-            try:
-                self._core.OpenFont(font, len(name), name, is_checked=True).check()
-            except _xcffib.ConnectionException:
-                raise
-            except _xcffib.XcffibException:
-                continue
-            return font, advance, line
-        raise SignError("the X server has no font to write the sign with")
-
-    def _size(self, look: _Look) -> tuple[int, int]:
-        longest = max(len(line) for line in look.lines)
-        return longest * self._advance + 2 * _PADDING, len(look.lines) * (self._line + 3) + 2 * _PADDING
+            font = self._display.new_id()
+            if self._display.done(self._core.OpenFont(font, len(name), name, is_checked=True)):
+                return font, advance, line
+        raise DesktopError("the X server has no font to write the sign with")
 
     def _draw(self) -> None:
         if self._look is None:
@@ -282,30 +251,19 @@ class _SignWindow:
         self._core.ChangeGC(self._gc, xcffib.xproto.GC.Background, [self._look.colour])
         for number, line in enumerate(self._look.lines, 1):
             text = line.encode("latin-1", "replace")
-            y = _PADDING + number * (self._line + 3) - 5
+            y = _PADDING + number * self._line - 5
             self._core.ImageText8(len(text), self._window, self._gc, _PADDING, y, text)
-        self._x.flush()
+        self._display.flush()
 
     def _grab_key(self) -> bool:
         """True when the key is ours; another program may hold it already."""
-        setup = self._x.get_setup()
+        setup = self._display.connection.get_setup()
         first, count = setup.min_keycode, setup.max_keycode - setup.min_keycode + 1
         mapping = self._core.GetKeyboardMapping(first, count).reply()
-        keysyms, width = list(mapping.keysyms), mapping.keysyms_per_keycode
-        codes = [first + at // width for at, keysym in enumerate(keysyms) if keysym == _KEYSYM_P]
-        mode = xcffib.xproto.GrabMode.Async
-        cookies = [
-            self._core.GrabKey(
-                True, self._screen.root, _KEY | caps * _LOCKS[0] | num * _LOCKS[1], code, mode, mode, True
-            )
-            for code in codes[:1]
-            for caps, num in product((0, 1), repeat=2)
-        ]
-        try:
-            for cookie in cookies:
-                cookie.check()
-        except _xcffib.ConnectionException:
-            raise
-        except _xcffib.XcffibException:
+        width = mapping.keysyms_per_keycode
+        code = next((first + at // width for at, keysym in enumerate(mapping.keysyms) if keysym == _KEYSYM_P), None)
+        if code is None:
             return False
-        return bool(cookies)
+        mode, root = xcffib.xproto.GrabMode.Async, self._screen.root
+        cookies = [self._core.GrabKey(True, root, _KEY | locks, code, mode, mode, is_checked=True) for locks in _LOCKS]
+        return all(self._display.done(cookie) for cookie in cookies)

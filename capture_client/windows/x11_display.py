@@ -49,8 +49,8 @@ class Display:
         for cookie in versions:
             cookie.reply()
         setup = self.connection.get_setup()
-        screen = setup.roots[self.connection.pref_screen]
-        self.root: int = screen.root
+        self.screen: Any = setup.roots[self.connection.pref_screen]
+        self.root: int = self.screen.root
         self._client_mask: int = ~setup.resource_id_mask
         self._atoms: dict[str, int] = {}
         if setup.image_byte_order != 0:

@@ -11,7 +11,7 @@ import pytest
 import xcffib
 import xcffib.xproto
 
-from capture_client.errors import SignError
+from capture_client.errors import DesktopError
 from capture_client.indicator import FILMING, SPARED_SECONDS, Sign
 from tests.capture_client.films import Desk, Rgb
 from tests.peers.xserver import business_window, canary, wait_for_window, windows, xdotool
@@ -135,7 +135,7 @@ def test_a_spared_call_is_announced_for_a_moment_and_counts_as_no_sign_of_a_film
 
 
 def test_without_an_x_server_there_is_no_sign() -> None:
-    with pytest.raises(SignError, match="cannot be opened"):
+    with pytest.raises(DesktopError, match="cannot be opened"):
         Sign(":9999", lambda: None, lambda: None)
 
 
