@@ -23,7 +23,7 @@ from sipgate.core.lines import Selector
 from sipgate.errors import ConfigurationError
 from sipgate.register.rows import Enrolled
 from sipgate.service.stores import Stores
-from sipgate.workstations.pki import Authority
+from sipgate.workstations.pki import Authority, check_workstation_name
 
 app = typer.Typer(no_args_is_help=True, help="Who may be recorded, for which training need; workstations.")
 
@@ -101,7 +101,7 @@ def workstation(
 ) -> None:
     """A code, good once and for a day, for ``capture-client enrol`` on that workstation."""
     with stores(config) as site:
-        secret = site.register.workstations.add(name, site.now_ns())
+        secret = site.register.workstations.add(check_workstation_name(name), site.now_ns())
         code = f"{secret}-{Authority(site.configuration.store.keys).fingerprint}"
         site.journal.append("workstation-invited", site.now_ns(), workstation=name)
         console = site.configuration.console

@@ -9,11 +9,14 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
+from ipaddress import ip_address
 
 import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sipgate.config import IPAddress
 from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
@@ -38,6 +41,7 @@ log = structlog.get_logger("sipgate")
 _HOUSEKEEPING_SECONDS = 600.0
 _HEALTH_SECONDS = 1.0
 _POLICY_SECONDS = 5.0
+_LAST_ANSWERS_SECONDS = 3
 
 
 class Server:
@@ -80,12 +84,20 @@ class Server:
             else None
         )
         self._tls = self._authority.server_ssl_context(names)
+        if self._config.mqtt.host is not None:
+            self._authority.server_certificate((self._config.mqtt.host,), "broker")  # for deploy/mosquitto
         self._stage: Stage
         self._link: WorkstationLink
 
     def _certificate_names(self) -> tuple[str, ...]:
-        advertised = self._config.mqtt.advertised_host
-        return (*self._config.console.names, *((advertised,) if advertised else ()))
+        mqtt = self._config.mqtt
+        own = (str(self._broker_address()), *((mqtt.advertised_host,) if mqtt.advertised_host else ()))
+        return tuple(dict.fromkeys((*self._config.console.names, *own)))
+
+    def _broker_address(self) -> IPAddress:
+        """Where the server itself reaches its own broker."""
+        address = self._config.mqtt.address
+        return ip_address("127.0.0.1" if address.version == 4 else "::1") if address.is_unspecified else address
 
     @property
     def sip(self) -> tuple[tuple[str, str, int], ...]:
@@ -146,7 +158,7 @@ class Server:
 
     def _new_link(self, port: int) -> WorkstationLink:
         return WorkstationLink(
-            self._config.mqtt.host or str(self._config.mqtt.address),
+            self._config.mqtt.host or str(self._broker_address()),
             port,
             self._authority.link_ssl_context(),
             self._authority.command_key,
@@ -230,6 +242,7 @@ class Server:
         app = create_app(self._console_parts(health, mqtt_port))
         settings = uvicorn.Config(
             app,
+            http="h11",
             host=str(self._config.console.address),
             port=self._config.console.port,
             ssl_context_factory=lambda _config, _default: self._tls,
@@ -237,6 +250,7 @@ class Server:
             log_config=None,
             server_header=False,
             lifespan="off",
+            timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
         server = _Uvicorn(settings)
         task = asyncio.create_task(server.serve(), name="console")
@@ -249,6 +263,7 @@ class Server:
             yield
         finally:
             server.should_exit = True
+            _abort_idle(server)
             await task
 
     def _console_parts(self, health: HealthDesk, mqtt_port: int) -> ConsoleParts:
@@ -267,6 +282,7 @@ class Server:
                 mqtt_host=self._config.mqtt.advertised_host or self._config.mqtt.host or self._config.console.names[0],
                 mqtt_port=mqtt_port,
                 on_part=self._finishing.part_arrived,
+                on_enrolled=self._enrolled,
             )
         )
         return ConsoleParts(
@@ -281,6 +297,9 @@ class Server:
             metrics=metrics,
             routers=(routes,),
         )
+
+    def _enrolled(self, workstation: str) -> None:
+        self._stores.journal.append("workstation-enrolled", self._clock(), workstation=workstation)
 
     def _file_lines(self) -> FileLines:
         path = self._config.lines.exclusions_file
@@ -297,6 +316,13 @@ class Server:
         handled = threading.Event()
         self._stage.when_handled(handled.set)
         handled.wait(_POLICY_SECONDS)
+
+
+def _abort_idle(server: uvicorn.Server) -> None:
+    # Closing would wait for the browser's part of TLS's farewell: half a minute for a page that merely stands open.
+    for connection in server.server_state.connections:
+        if isinstance(connection, H11Protocol) and (connection.cycle is None or connection.cycle.response_complete):
+            connection.transport.abort()
 
 
 class _Uvicorn(uvicorn.Server):
