@@ -68,6 +68,7 @@ class SiprecTap:
         now_ns: Callable[[], int],
         emit: Callable[[Event], None],
     ) -> None:
+        self.unreadable = 0  # metadata of which no party could be read: an alarm for health that names no one
         self._siprec = siprec
         self._country = country
         self._media_address = media_address
@@ -199,10 +200,7 @@ class SiprecTap:
             raise SipError("an INVITE without an offer cannot be answered yet", 488)
         offer = _acceptable(sdp.parse(bodies.sdp))
         session = _Session(call, connection.name if connection else "", offer, uris_of(request))
-        try:
-            self._read_metadata(session, bodies.metadata)
-        except MetadataError:
-            session.metadata = Metadata()  # nobody is identified: core refuses (fail closed)
+        self._read_metadata(session, bodies.metadata)
         session.streams = self._streams(session, offer)
         session.parties = self._parties(session)
         number = secrets.randbits(62)
@@ -217,11 +215,7 @@ class SiprecTap:
         session = self._sessions[number]
         bodies = bodies_of(request)
         offer = _acceptable(sdp.parse(bodies.sdp)) if bodies.sdp is not None else None
-        if bodies.metadata:
-            try:
-                self._read_metadata(session, bodies.metadata)
-            except MetadataError:
-                session.metadata = Metadata()
+        self._read_metadata(session, bodies.metadata)
         streams = session.streams
         if offer is not None:
             session.offer = offer
@@ -245,7 +239,12 @@ class SiprecTap:
         for document in documents:
             if len(session.raw) + len(document) <= _MAX_METADATA:
                 session.raw += document
-            session.metadata.update(document)
+            try:
+                session.metadata.update(document)
+            except MetadataError:
+                self.unreadable += 1
+                session.metadata = Metadata()  # nobody is identified any more: core refuses or discards (fail closed)
+                return
 
     def _streams(self, session: _Session, offer: sdp.Description) -> tuple[StreamOffer, ...]:
         lines = offer.wanted()

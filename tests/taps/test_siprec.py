@@ -198,6 +198,7 @@ async def test_metadata_that_becomes_unreadable_leaves_nobody_identified() -> No
 async def test_a_session_whose_parties_cannot_be_read_is_offered_with_none_identified(document: bytes) -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
         answer = await Session(client).ask(body=recording_body(metadata_part=document))
+        assert found.tap.unreadable == 1
     assert status_of(answer) == 603
     assert all(party.side is None for party in found.all(Offered)[0].parties)
 
