@@ -170,9 +170,9 @@ def _policy(site: Stores, rows: tuple[FileLine, ...], broken: str | None) -> Pol
 def _protected_by(site: Stores, rows: tuple[FileLine, ...], identities: frozenset[Identity]) -> str | None:
     path = site.configuration.lines.exclusions_file
     for row in rows:
-        if SelectorSet(row.selectors).matches(identities):
+        if SelectorSet(row.selectors).might_match(identities):
             return f"row {row.number} of {path}"
-    if SelectorSet(site.register.exclusions.selectors()).matches(identities):
+    if SelectorSet(site.register.exclusions.selectors()).might_match(identities):
         return "the console's list (see `sipgate lines list`)"
     return None
 
