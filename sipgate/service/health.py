@@ -15,6 +15,7 @@ from sipgate.console.parts import Health, HealthItem
 from sipgate.service.finishing import Finishing
 from sipgate.service.policy import PolicyKeeper
 from sipgate.service.stage import Stage
+from sipgate.taps.siprec import SiprecTap
 from sipgate.workstations.link import WorkstationLink
 
 MINIMUM_FREE_BYTES = 512 * 1024 * 1024
@@ -24,10 +25,16 @@ class HealthDesk:
     """Asks the parts. ``free_bytes`` is looked at by ``look`` (it may block), everything else when asked."""
 
     def __init__(
-        self, config: Configuration, keeper: PolicyKeeper, stage: Stage, link: WorkstationLink, finishing: Finishing
+        self,
+        config: Configuration,
+        keeper: PolicyKeeper,
+        stage: Stage,
+        tap: SiprecTap,
+        link: WorkstationLink,
+        finishing: Finishing,
     ) -> None:
         self._config, self._keeper, self._stage, self._link = config, keeper, stage, link
-        self._finishing = finishing
+        self._tap, self._finishing = tap, finishing
         self._free_bytes = MINIMUM_FREE_BYTES
 
     def look(self) -> None:
@@ -58,6 +65,11 @@ class HealthDesk:
                 yield HealthItem(f"connection {connection.name}", False, text)
             else:
                 yield HealthItem(f"connection {connection.name}", True, "its sessions begin with the answer")
+        if self._tap.unreadable:
+            text = (
+                f"{self._tap.unreadable} named their parties so that nobody could be identified: look at that equipment"
+            )
+            yield HealthItem("recording sessions", False, text)
         if self._finishing.failures:
             text = f"{self._finishing.failures} could not be finished: they are tried again at the next start"
             yield HealthItem("recordings", False, text)
