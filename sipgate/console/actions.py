@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable
 
 from sipgate.console import models
-from sipgate.console.access import Visitor, denied, find, may_reach, reachable
+from sipgate.console.access import Visitor, denied, may_reach, reachable
 from sipgate.console.console import Console
 from sipgate.console.models import seconds
 from sipgate.console.parts import FileLines
-from sipgate.console.viewings import Claim, Kind, State
+from sipgate.console.viewings import Claim, Kind
 from sipgate.core.lines import Address, Number, parse_selector
 from sipgate.errors import AccessError, LineSyntaxError, RegisterError, RuleError
 from sipgate.register.rows import ExclusionRow, RecordingRow, Role
@@ -84,7 +84,7 @@ def mark_reviewed(console: Console, visitor: Visitor, recording_id: str) -> None
     row = reachable(console, visitor, recording_id, "review")
     if row.reviewer != visitor.person.id:
         raise denied(console, visitor, "review", recording_id)
-    if row.state != "ready":
+    if row.state == "finishing":
         raise NotReadyError("the recording is not ready yet")
     if row.reviewed_at_ns is not None:
         return
@@ -134,13 +134,6 @@ def _reason_digest(console: Console, recording_id: str, reason: str) -> str:
     return hmac.digest(key, reason.encode(), hashlib.sha256).hex()[:32]
 
 
-def viewing_is_live(console: Console, visitor: Visitor, recording_id: str, kind: Kind, token: str) -> bool:
-    """For a page: whether the player may be shown. The bytes are guarded again, one by one."""
-    row, _ = find(console, visitor, recording_id)
-    claim = Claim(recording_id, kind, visitor.session)
-    return row is not None and console.viewings.state(token, claim, console.parts.now_ns()) is State.LIVE
-
-
 # --- excluded lines -----------------------------------------------------------------------------------------------
 
 
@@ -181,7 +174,7 @@ def exclude(console: Console, visitor: Visitor, line: str) -> bool:
     try:
         selectors = [parse_selector(text, console.parts.site.country) for text in identities]
     except LineSyntaxError as error:
-        raise FieldError("line", str(error), "") from error
+        raise FieldError("line", str(error), "lines.syntax") from error
     for text in identities:
         row = console.parts.register.exclusions.exclude(text, visitor.person.id, console.parts.now_ns())
         console.journal_after("exclusion-added", visitor.person, exclusion=row.id)

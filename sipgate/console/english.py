@@ -113,6 +113,7 @@ TEXTS: dict[str, str] = {
     "lines.line": "Line",
     "lines.hint": "Every number of one line, separated by commas: 2100, +33 1 42 68 53 00. Also a range (2000-2999), "
     "a pattern (21xx) or a SIP address (sip:name@host).",
+    "lines.syntax": "{detail}.",
     "lines.empty": "Write the line's numbers or SIP addresses, separated by commas.",
     "lines.button": "Exclude",
     "lines.console": "In the console",

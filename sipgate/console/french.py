@@ -116,6 +116,8 @@ TEXTS: dict[str, str] = {
     "lines.line": "Ligne",
     "lines.hint": "Tous les numéros d'une même ligne, séparés par des virgules : 2100, +33 1 42 68 53 00. Aussi une "
     "plage (2000-2999), un modèle (21xx) ou une adresse SIP (sip:nom@hote).",
+    "lines.syntax": "Ce n'est pas une ligne. Écrivez un numéro (2001, +33 1 42 68 53 00), une plage (2000-2999), un "
+    "modèle (21xx, +33142685*) ou une adresse SIP (sip:nom@hote). Détail : {detail}.",
     "lines.empty": "Écrivez les numéros ou adresses SIP de la ligne, séparés par des virgules.",
     "lines.button": "Exclure",
     "lines.console": "Dans la console",

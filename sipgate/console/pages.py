@@ -13,6 +13,7 @@ from sipgate.console.access import ANYONE, LineKeeper, Listener, Reviewer, Signe
 from sipgate.console.actions import FieldError
 from sipgate.console.api import MAXIMUM_BODY, ExclusionId
 from sipgate.console.console import Console, Here
+from sipgate.console.media import guard
 from sipgate.console.render import LANGUAGE_COOKIE, page, safe_next, words_for
 from sipgate.console.sessions import drop_cookie, set_cookie
 from sipgate.console.texts import CATALOGUES
@@ -140,7 +141,11 @@ def recording(
     viewing: Annotated[str, Query(max_length=200)] = "",
 ) -> Response:
     """The player under a live viewing, otherwise the question for the reason."""
-    if viewing and not actions.viewing_is_live(console, visitor, recording, Kind.PLAY, viewing):
+    if not viewing:
+        return _recording_page(request, console, visitor, recording)
+    try:
+        guard(console, visitor, recording, Kind.PLAY, viewing)
+    except HTTPException:  # theirs, but the viewing has ended
         return _recording_page(request, console, visitor, recording, notice_key="viewing.ended", notice_kind="warn")
     return _recording_page(request, console, visitor, recording, viewing=viewing)
 
@@ -221,7 +226,7 @@ def exclude(request: Request, visitor: LineKeeper, console: Here, line: Text = "
     try:
         single = actions.exclude(console, visitor, line[:500])
     except FieldError as error:
-        text = words_for(request)(error.key) if error.key else str(error)
+        text = words_for(request)(error.key, detail=error)
         return _lines_page(request, console, visitor, 422, line=line, line_error=text)
     return _go(f"/excluded-lines?done={'excluded_single' if single else 'excluded'}")
 
