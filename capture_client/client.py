@@ -32,6 +32,7 @@ from capture_client.spool import Spool
 from capture_client.uploads import Uploader
 from capture_client.windows import open_desktop
 
+_DETAIL = 60
 _FAREWELL_SECONDS = 2.0
 _TICK_SECONDS = 0.1
 """While a film runs, the lease is looked at so often."""
@@ -68,32 +69,43 @@ class Client:
                 lambda: self._clock.uncertainty_ns(local_now_ns()),
                 lambda: self._sign.is_up,
                 lambda said: self._call_soon(lambda: self._camera_said(said)),
+                self._in_loop(lambda: self._must_end("the camera ended")),
             )
         )
         self._tick: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
     async def run(self) -> None:
-        """Until the process is told to end (SIGTERM, SIGINT)."""
-        ended = asyncio.Event()
+        """Until the process is told to end (SIGTERM, SIGINT). Raises ClientError when it cannot go on."""
         for name in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(name, ended.set)
+            self._loop.add_signal_handler(name, self._end)
         self._journal.write("started")
         tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._uploader.run())]
-        waiting = asyncio.create_task(ended.wait())
         try:
-            done, _ = await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait([self._ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 await task  # a task that ended by itself has failed: say how
         finally:
+            self._end()
             self._do(self._session.leave())
             await asyncio.to_thread(self._camera.close)
             await self._link.drain(_FAREWELL_SECONDS)
-            for task in (waiting, *tasks):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait([waiting, *tasks])
+            await asyncio.wait(tasks)
             self._sign.close()
             self._journal.write("stopped")
             os.close(self._lock)
+
+    def _end(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _must_end(self, why: str) -> None:
+        """Better no client, which the server sees, than one that films nothing or cannot be stopped by its key."""
+        if not self._ended.done():
+            self._journal.write(why)
+            self._ended.set_exception(ClientError(why))
 
     # --- what comes in ----------------------------------------------------------------------------------------------
 
@@ -110,15 +122,14 @@ class Client:
     def _camera_said(self, said: FilmState | CameraFailed) -> None:
         if isinstance(said, FilmState):
             self._link.send(said)
-        else:
-            self._journal.write(f"camera: {said.reason}")
+        elif self._session.filming == said.recording:
+            self._link.send(FilmState(said.recording, "failed", detail=said.reason[:_DETAIL]))
             self._do(self._session.camera_failed(said.recording))
 
     def _pressed(self) -> None:
         self._do(self._session.not_this_call(self._clock.server_ns(local_now_ns())))
 
     def _sign_lost(self) -> None:
-        self._journal.write("the sign was lost")
         self._do(self._session.sign_lost())
 
     def _ticked(self) -> None:
@@ -155,6 +166,8 @@ class Client:
         if self._clock.hear(reply, local):
             self._journal.write("the server's clock is another one now")
             self._do(self._session.clock_stepped())
+        self._link.server_heard()
+        self._do(self._session.say_again())
         offset = self._clock.offset_ns
         if offset is not None:
             self._link.send(Ready(offset, self._clock.uncertainty_ns(local)))
@@ -166,7 +179,8 @@ class Client:
         display = os.environ.get("DISPLAY")
         if not display:
             raise DesktopError("no X11 display: DISPLAY is not set")
-        sign = Sign(display, self._in_loop(self._pressed), self._in_loop(self._sign_lost))
+        gone = self._in_loop(lambda: self._must_end("the X server is gone"))
+        sign = Sign(display, self._in_loop(self._pressed), self._in_loop(self._sign_lost), gone)
         if not sign.key_taken:
             self._journal.write("Ctrl+Alt+P belongs to another program; the click on the sign works")
         return sign

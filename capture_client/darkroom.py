@@ -65,7 +65,7 @@ class Darkroom:
         self._last: Pixels | None = None
         self._work: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self._failed = False
-        self._thread = threading.Thread(target=self._run, name="darkroom", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="darkroom", daemon=True)
         self._thread.start()
 
     def do(self, work: _Work) -> None:
@@ -84,6 +84,15 @@ class Darkroom:
     def join(self, seconds: float) -> None:
         """Wait for the end."""
         self._thread.join(seconds)
+
+    def _live(self) -> None:
+        finished = False
+        try:
+            self._run()
+            finished = True
+        finally:
+            if not finished:
+                self._studio.fail(self._recording, "darkroom")
 
     def _run(self) -> None:
         while True:

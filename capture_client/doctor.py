@@ -36,7 +36,7 @@ def examine(folder: Path, pattern: str | None) -> int:
 
 
 def _sign() -> str:
-    sign = Sign(os.environ.get("DISPLAY", ""), lambda: None, lambda: None)
+    sign = Sign(os.environ.get("DISPLAY", ""), lambda: None, lambda: None, lambda: None)
     sign.close()
     return "the sign can be shown; " + (
         "Ctrl+Alt+P is free for 'not this call'"

@@ -20,7 +20,7 @@ class DesktopError(ClientError):
 
 
 class SignError(ClientError):
-    """The sign cannot be shown: then nothing is filmed (R9)."""
+    """The sign is not on the screen: then nothing is filmed (R9)."""
 
 
 class SpoolError(ClientError):

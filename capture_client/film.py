@@ -58,6 +58,8 @@ class Studio:
     uncertainty_ns: Callable[[], int]
     sign_is_up: Callable[[], bool]
     emit: Callable[[FilmState | CameraFailed], None]
+    camera_ended: Callable[[], None]
+    """The camera's thread is over: closed, or by a fault of ours."""
 
     def fail(self, recording: str, reason: str) -> None:
         """Say that this film cannot go on."""
@@ -99,7 +101,7 @@ class Camera:
         self._film: _Film | None = None
         self._darkrooms: list[Darkroom] = []
         self._reason = ""
-        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        self._thread = threading.Thread(target=self._live, name="camera", daemon=True)
         self._thread.start()
 
     def do(self, command: CameraCommand) -> None:
@@ -118,6 +120,12 @@ class Camera:
         self._mouth.close()
 
     # --- the camera's thread ----------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._studio.camera_ended()
 
     def _run(self) -> None:
         with contextlib.suppress(DesktopError):  # said when there is something to film

@@ -49,14 +49,17 @@ class _Look:
 
 
 class Sign:
-    """``pressed`` and ``lost`` are called from the sign's thread."""
+    """Calls, from its thread: ``pressed``; ``lost`` when it went off the screen; ``gone``: it can never be shown again,
+    nor the key be heard."""
 
-    def __init__(self, display: str, pressed: Callable[[], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, display: str, pressed: Callable[[], None], lost: Callable[[], None], gone: Callable[[], None]
+    ) -> None:
         """Raises DesktopError where the sign could never be shown."""
-        self._display, self._pressed, self._lost = display, pressed, lost
+        self._display, self._pressed, self._lost, self._gone = display, pressed, lost, gone
         self._wishes: queue.SimpleQueue[_Look | bool | None] = queue.SimpleQueue()  # False: end
         self._up = False
-        self._window: _SignWindow | None = _SignWindow(display)
+        self._window = _SignWindow(display)
         self._ear, self._mouth = socket.socketpair()
         self._ear.setblocking(False)
         self.key_taken = self._window.key_taken
@@ -100,37 +103,40 @@ class Sign:
                 if not self._turn():
                     return
             except DesktopError:
-                self._drop()
+                if not self._made_anew():
+                    self._gone()
+                    return
 
     def _turn(self) -> bool:
         window = self._window
-        files: list[socket.socket | _SignWindow] = [self._ear] if window is None else [self._ear, window]
-        readable, _, _ = select.select(files, [], [], window.seconds_until_due() if window else None)
+        files: list[socket.socket | _SignWindow] = [self._ear, window]
+        readable, _, _ = select.select(files, [], [], window.seconds_until_due())
         if self._ear in readable:
             self._ear.recv(4096)
         while not self._wishes.empty():
             wish = self._wishes.get()
             if isinstance(wish, bool):
                 self._up = False
-                if window is not None:
-                    window.close()
+                window.close()
                 return False
-            self._window = window = window or (_SignWindow(self._display) if wish else None)
-            if window is not None:
-                shown = window.look(wish)
-                self._up = shown and wish is not None and wish.until is None
-        if window is not None and window.attend():
+            shown = window.look(wish)
+            self._up = shown and wish is not None and wish.until is None
+        if window.attend():
             self._pressed()
         return True
 
-    def _drop(self) -> None:
-        """Somebody destroyed it, or the X server is gone."""
+    def _made_anew(self) -> bool:
+        """Somebody destroyed it, or the X server is gone. The key must go on working, whatever becomes of the film."""
         was_up, self._up = self._up, False
-        if self._window is not None:
-            self._window.close()
-            self._window = None
-        if was_up or not self._wishes.empty():
-            self._lost()
+        self._window.close()
+        try:
+            self._window = _SignWindow(self._display)
+        except DesktopError:
+            return False
+        finally:
+            if was_up:
+                self._lost()
+        return True
 
 
 class _SignWindow:

@@ -1,7 +1,7 @@
 """MQTT to the server: commands in, reports out, the clock measured. Reconnects for ever; sessions are clean.
 
 Nothing that was said while we were away is heard afterwards, and reports that only made sense then are dropped; what
-must be told (a film ended, "not this call") waits for the next connection.
+must be told (a film ended, "not this call") waits until the server answers again: a broker takes what nobody hears.
 """
 
 from __future__ import annotations
@@ -74,11 +74,16 @@ class Link:
         self._counter = itertools.count(1)
         self._outbox: deque[Report] = deque(maxlen=_OUTBOX)
         self._filled = asyncio.Event()
+        self._server_heard = asyncio.Event()
 
     def send(self, report: Report) -> None:
         """Report, now or after the next connect. Call it in the event loop."""
         self._outbox.append(report)
         self._filled.set()
+
+    def server_heard(self) -> None:
+        """The server has answered on this connection: it will get what is reported."""
+        self._server_heard.set()
 
     async def drain(self, seconds: float) -> None:
         """Wait until all is said, or for so long."""
@@ -91,6 +96,7 @@ class Link:
     async def run(self) -> None:
         """Stay connected; cancel it to leave (the broker is told)."""
         while True:
+            self._server_heard.clear()
             with contextlib.suppress(aiomqtt.MqttError):
                 await self._connection()
             lasting = [r for r in self._outbox if isinstance(r, FilmState | NotThisCall)]
@@ -116,7 +122,7 @@ class Link:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._listen(client))
                 tasks.create_task(self._speak(client, topic))
-                tasks.create_task(self._ask_the_time())
+                tasks.create_task(self._ask_the_time(client, topic))
         except* aiomqtt.MqttError as errors:
             lost = errors  # raised in here, it would become a group itself, and ``run`` would end
         if lost is not None:
@@ -129,6 +135,7 @@ class Link:
 
     async def _speak(self, client: aiomqtt.Client, topic: str) -> None:
         while True:
+            await self._server_heard.wait()
             self._filled.clear()
             while self._outbox:
                 report = self._outbox[0]
@@ -137,9 +144,9 @@ class Link:
                     self._outbox.popleft()
             await self._filled.wait()
 
-    async def _ask_the_time(self) -> None:
+    async def _ask_the_time(self, client: aiomqtt.Client, topic: str) -> None:
         for number in itertools.count():
-            self.send(self._probe())
+            await client.publish(topic, self._sealed(self._probe()), qos=1)
             await asyncio.sleep(_FIRST_PROBES_APART_SECONDS if number < _FIRST_PROBES else PROBE_SECONDS)
 
     def _sealed(self, report: Report) -> bytes:

@@ -243,6 +243,8 @@ class FilmState:
     first_frame_ns: int = 0
     last_frame_ns: int = 0
     frames: int = 0
+    detail: str = ""
+    """Why it failed, for an administrator; names no call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ Decided here:
 - A recording that was stopped, discarded or taken back is never filmed again, whatever is sent. After a lost lease it
   may be: the call may have gone on.
 - ``EndFilm(ended_at_ns=None)`` keeps only what the server has confirmed to lie before any hangup.
+- "Not this call" is said again until the server's ``discard`` shows that it was heard: it stops the sound too.
 - Pressed while no call is known, the key spares the next call (R11: before or during the call).
 """
 
@@ -65,6 +66,8 @@ SPARED_NS = 120_000_000_000
 """How long a key pressed before a call waits for that call."""
 _RECORDING = re.compile(r"[0-9a-f]{32}")
 _FORGOTTEN = 256
+_SAID_AGAIN = 60
+"""How often: with the clock's replies, every two seconds."""
 
 
 # --- actions: what the shell carries out, in order -------------------------------------------------------------------
@@ -209,6 +212,7 @@ class Session:
     _film: _Film | None = None
     _unfilmed: str | None = None
     _spared_until_ns: int = 0
+    _unheard: dict[str, int] = field(default_factory=dict)
     _gone: deque[str] = field(default_factory=lambda: deque(maxlen=_FORGOTTEN))
 
     @property
@@ -263,6 +267,7 @@ class Session:
             case Stop():
                 return self._stop(command, now_ns)
             case Discard():
+                self._unheard.pop(command.recording, None)
                 return self._erase(command.recording)
             case Disarm():
                 return self._disarm(command.recording)
@@ -286,7 +291,7 @@ class Session:
         if now_ns < self._spared_until_ns:
             self._spared_until_ns = 0
             self._gone.append(command.recording)
-            return [Send(NotThisCall(command.recording))]
+            return [self._not_this_call(command.recording)]
         self._armed = command.recording
         return [ArmCamera(command.recording, application, command.frames_per_second, public_key)]
 
@@ -374,11 +379,20 @@ class Session:
         """The person's key or click. No reason asked, nothing noted, nothing counted."""
         recording = self.filming or self._unfilmed or self._armed
         if recording is not None:
-            return [*self._erase(recording), Send(NotThisCall(recording))]
+            return [*self._erase(recording), self._not_this_call(recording)]
         if now_ns is None:
             return []
         self._spared_until_ns = now_ns + SPARED_NS
         return [ShowSpared()]
+
+    def say_again(self) -> list[Action]:
+        """What the server has not shown to have heard."""
+        self._unheard = {recording: left - 1 for recording, left in self._unheard.items() if left}
+        return [Send(NotThisCall(recording)) for recording in self._unheard]
+
+    def _not_this_call(self, recording: str) -> Send:
+        self._unheard[recording] = _SAID_AGAIN
+        return Send(NotThisCall(recording))
 
     def _end_by_itself(self, state: str) -> list[Action]:
         if self._film is None:

@@ -20,7 +20,8 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class Spool:
             for take in self._takes():
                 if not (take / "end").exists():
                     _write(take / "end", _end(_count(take)))
-            self._bytes = sum(file.stat().st_size for file in folder.glob("*/*/*"))
+            self._bytes = sum(file.stat().st_size for file in folder.glob("*/*/*.seg"))
         except OSError as error:
             raise SpoolError(f"{folder}: {error.strerror}") from error
 
@@ -67,7 +68,7 @@ class Spool:
         """A new take; raises SpoolError when there is no room."""
         self.check_room()
         path = self._folder / recording / secrets.token_hex(16)
-        with self._lock, _translated(path):
+        with self._lock, _translated():
             _make_folder(path.parent)
             _make_folder(path)
             _sync_folder(path.parent)
@@ -83,9 +84,9 @@ class Spool:
 
     def erase(self, recording: str) -> None:
         """Remove all of a recording; not being there is fine."""
-        with self._lock:
+        with self._lock, _translated():
             folder = self._folder / recording
-            self._bytes -= sum(file.stat().st_size for file in folder.glob("*/*"))
+            self._bytes -= sum(file.stat().st_size for file in folder.glob("*/*.seg"))
             for take in [t for t in self._live if t.parent == folder]:
                 del self._live[take]
             if folder.exists():
@@ -104,23 +105,20 @@ class Spool:
         return None
 
     def acknowledged(self, part: Part) -> None:
-        """The server has it: delete it here."""
-        with self._lock:
+        """The server has it: delete it here. Raises SpoolError."""
+        take = part.path.parent
+        with self._lock, _translated():
             if not part.path.exists():
                 return  # erased meanwhile
-            size = part.path.stat().st_size
             if part.index is None:
-                shutil.rmtree(part.path.parent)
-                self._remove_if_empty(part.path.parent.parent)
-            else:
-                # Before the segment goes: after a crash the take's length must still be known.
-                _write(part.path.parent / "acknowledged", str(part.index + 1).encode())
-                part.path.unlink()
-            self._bytes -= size
-
-    def _remove_if_empty(self, folder: Path) -> None:
-        if not any(folder.iterdir()):
-            folder.rmdir()
+                shutil.rmtree(take)
+                if not any(take.parent.iterdir()):
+                    take.parent.rmdir()
+                return
+            # Before the segment goes: after a crash the take's length must still be known.
+            _write(take / "acknowledged", str(part.index + 1).encode())
+            self._bytes -= part.path.stat().st_size
+            part.path.unlink()
 
     def _takes(self) -> list[Path]:
         return sorted((p for p in self._folder.glob("*/*") if p.is_dir()), key=lambda p: (p.stat().st_mtime_ns, p.name))
@@ -132,7 +130,7 @@ class Spool:
         with self._lock:
             if take not in self._live:
                 return  # erased
-            with _translated(take):
+            with _translated():
                 _write(take / f"{index:06d}.seg", sealed)
             self._bytes += len(sealed)
 
@@ -154,7 +152,7 @@ class Spool:
         with self._lock:
             if self._live.pop(take, None) is None:
                 return
-            with _translated(take):
+            with _translated():
                 _write(take / "end", _end(count))
         self._changed()
 
@@ -188,18 +186,12 @@ class Take:
         self.spool._finish(self.path, count)
 
 
-class _translated:  # noqa: N801 - reads as a verb
-    """OSError becomes SpoolError."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise SpoolError(f"the spool cannot be written: {error.strerror}") from error
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SpoolError(f"the spool cannot be written: {error.strerror}") from error
 
 
 def _count(take: Path) -> int:

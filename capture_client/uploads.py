@@ -10,6 +10,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from capture_client.enrolment import Enrolment
+from capture_client.errors import SpoolError
 from capture_client.protocol import upload_digest
 from capture_client.spool import Part, Spool
 
@@ -42,14 +43,23 @@ class Uploader:
                 part = await asyncio.to_thread(self._spool.next_part)
                 if part is None:
                     await self._changed.wait()
-                elif await self._upload(client, part):
+                elif await self._sent(client, part):
                     failures = 0
                 else:
                     await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
                     failures += 1
 
+    async def _sent(self, client: httpx.AsyncClient, part: Part) -> bool:
+        """True when there is nothing more to do about this part; False: try again later."""
+        try:
+            return await self._upload(client, part)
+        except httpx.HTTPError:
+            return False
+        except SpoolError as error:
+            self._note(str(error))
+            return False
+
     async def _upload(self, client: httpx.AsyncClient, part: Part) -> bool:
-        """True when there is nothing more to do about this part."""
         try:
             body = await asyncio.to_thread(part.path.read_bytes)
         except FileNotFoundError:
@@ -59,10 +69,7 @@ class Uploader:
             "Sipgate-Workstation": self._enrolment.workstation,
             "Sipgate-Signature": base64.b64encode(self._key.sign(digest)).decode(),
         }
-        try:
-            response = await client.put(f"{part.recording}/{part.take}/{part.name}", content=body, headers=headers)
-        except httpx.HTTPError:
-            return False
+        response = await client.put(f"{part.recording}/{part.take}/{part.name}", content=body, headers=headers)
         if response.status_code == _DISCARDED:
             await asyncio.to_thread(self._spool.erase, part.recording)
         elif response.status_code in (_KEPT, _OTHER_CONTENT, *_NEVER):

@@ -88,7 +88,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.spool = Spool(self.folder)
-        self.sign = Sign(self.display, self._press, self._lose)
+        self.sign = Sign(self.display, self._press, self._lose, lambda: None)
         studio = Studio(
             lambda: X11Desktop(self.display),
             self.spool,
@@ -96,6 +96,7 @@ class Desk:
             lambda: UNCERTAINTY_NS,
             lambda: self.sign.is_up,
             self.said.append,
+            lambda: None,
         )
         self.camera = Camera(studio)
 

@@ -25,10 +25,11 @@ from capture_client.protocol import (
     seal_message,
 )
 from sipgate.core.events import PrivateCall, WorkstationUp
+from sipgate.core.policy import FilmPlan
 from tests.capture_client.films import Picture, decode, open_all
 from tests.peers import capture_client
 from tests.peers.film_server import WORKSTATION, FilmServer, film_server
-from tests.peers.xserver import business_window, windows, xdotool
+from tests.peers.xserver import business_window, windows, x_server_process, xdotool
 
 pytestmark = pytest.mark.peer
 
@@ -294,6 +295,35 @@ async def test_a_broker_that_is_gone_ends_the_film_within_the_lease_and_the_clie
         await server.until_ready()
         recording, _ = server.start_film()
         await server.until(lambda: server.state(recording, "filming"), "next film")
+
+
+async def test_when_the_x_server_ends_so_does_the_client_and_the_server_knows(server: FilmServer, folder: Path) -> None:
+    with (
+        x_server_process() as (display, x),
+        business_window(display),
+        capture_client.running(display, folder) as process,
+    ):
+        await server.until_ready()
+        recording, _ = server.start_film()
+        await server.until(lambda: server.state(recording, "filming"), "film")
+        x.terminate()  # as when the user logs off
+        assert await asyncio.to_thread(process.wait, 15) == 1
+        await server.until(lambda: not any(s.online for s in server.link.states()), "farewell")
+    assert "the X server is gone" in (folder / "output").read_text()
+
+
+async def test_an_unusable_recording_key_fails_the_film_and_says_why(
+    server: FilmServer, folder: Path, display: str, business: None
+) -> None:
+    with capture_client.running(display, folder):
+        await server.until_ready()
+        server.link.start_film("cd" * 16, FilmPlan(WORKSTATION, "class=SipgateDemo", 10), bytes(32), server.now_ns())
+        await server.until(lambda: server.state("cd" * 16, "failed"), "report")
+        assert windows(display, "SipgateSign") == []
+    failed = server.state("cd" * 16, "failed")
+    assert failed is not None
+    assert failed.detail
+    assert "cd" * 16 not in (folder / "client.log").read_text()
 
 
 async def test_a_second_client_on_the_same_folder_is_refused(server: FilmServer, folder: Path, display: str) -> None:

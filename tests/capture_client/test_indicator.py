@@ -14,7 +14,7 @@ import xcffib.xproto
 from capture_client.errors import DesktopError
 from capture_client.indicator import FILMING, SPARED_SECONDS, Sign
 from tests.capture_client.films import Desk, Rgb
-from tests.peers.xserver import business_window, canary, wait_for_window, windows, xdotool
+from tests.peers.xserver import business_window, canary, wait_for_window, windows, x_server, xdotool
 
 pytestmark = pytest.mark.peer
 _xcffib: Any = xcffib  # it has no annotations
@@ -26,14 +26,17 @@ class Told:
 
     def __init__(self, display: str) -> None:
         self.display = display
-        self.pressed = self.lost = 0
-        self.sign = Sign(display, self._press, self._lose)
+        self.pressed = self.lost = self.gone = 0
+        self.sign = Sign(display, self._press, self._lose, self._end)
 
     def _press(self) -> None:
         self.pressed += 1
 
     def _lose(self) -> None:
         self.lost += 1
+
+    def _end(self) -> None:
+        self.gone += 1
 
 
 @pytest.fixture
@@ -122,9 +125,12 @@ def test_when_it_is_destroyed_that_is_told_and_it_can_be_shown_again(display: st
     xdotool(display, how, window)
     until(lambda: told.lost == 1)
     assert not told.sign.is_up
+    xdotool(display, "key", "ctrl+alt+p")
+    until(lambda: told.pressed == 1)  # the key goes on working
     told.sign.show(paused=False)
     until(lambda: told.sign.is_up)
     assert red_pixels(screen(display)) > 10_000
+    assert told.gone == 0
 
 
 def test_a_spared_call_is_announced_for_a_moment_and_counts_as_no_sign_of_a_film(display: str, told: Told) -> None:
@@ -134,9 +140,20 @@ def test_a_spared_call_is_announced_for_a_moment_and_counts_as_no_sign_of_a_film
     until(lambda: not windows(display, "SipgateSign"), SPARED_SECONDS + 3)
 
 
+def test_when_the_x_server_ends_that_is_told_once() -> None:
+    with x_server() as display:
+        told = Told(display)
+        told.sign.show(paused=False)
+        until(lambda: told.sign.is_up)
+    until(lambda: told.gone == 1)
+    assert not told.sign.is_up
+    assert told.lost == 1
+    told.sign.close()
+
+
 def test_without_an_x_server_there_is_no_sign() -> None:
     with pytest.raises(DesktopError, match="cannot be opened"):
-        Sign(":9999", lambda: None, lambda: None)
+        Sign(":9999", lambda: None, lambda: None, lambda: None)
 
 
 def test_it_says_what_is_done_and_how_to_stop_it_in_two_languages() -> None:

@@ -271,6 +271,23 @@ def test_the_stop_key_erases_before_it_tells_and_notes_nothing() -> None:
     assert desk.say(arm()) == [Note("over")]
 
 
+def test_the_stop_key_is_said_again_until_the_server_shows_that_it_heard() -> None:
+    desk = Desk()
+    desk.film()
+    desk.session.not_this_call(NOW)
+    for _ in range(3):
+        assert desk.session.say_again() == [Send(NotThisCall(R1))]
+    desk.say(Discard(R1))
+    assert desk.session.say_again() == []
+
+
+def test_it_is_not_said_for_ever() -> None:
+    desk = Desk()
+    desk.film()
+    desk.session.not_this_call(NOW)
+    assert sum(len(desk.session.say_again()) for _ in range(1000)) < 100
+
+
 def test_the_stop_key_reaches_a_call_whose_film_has_ended_by_itself() -> None:
     desk = Desk()
     desk.film()

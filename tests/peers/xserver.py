@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -39,22 +40,31 @@ root.mainloop()
 
 
 @contextmanager
-def x_server(width: int = 1280, height: int = 900, *, window_manager: bool = True) -> Iterator[str]:
-    """Its display (``:N``), with openbox on it."""
-    read_end, write_end = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", f"{width}x{height}x24", "-nolisten", "tcp"]
-    with _program(command, None, pass_fds=(write_end,)):
-        os.close(write_end)
-        with os.fdopen(read_end) as numbers:
-            display = f":{numbers.readline().strip()}"
-        if display == ":":
-            raise PeerError("Xvfb did not start; is Debian's xvfb installed?")
+def x_server(*, window_manager: bool = True) -> Iterator[str]:
+    """A display (``:N``) of 1280 x 900, with openbox on it."""
+    with x_server_process() as (display, _):
         if not window_manager:
             yield display
             return
         with _program(["openbox"], display):
             _wait(lambda: _asked(["xdotool", "get_num_desktops"], display).strip().isdigit(), "openbox")
             yield display
+
+
+@contextmanager
+def x_server_process() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A bare X server: its display, and the process."""
+    read_end, write_end = os.pipe()
+    # Not the lowest free one: a client of a server that has ended must not find the next test's in its place.
+    number = f":{random.randrange(1000, 60000)}"
+    command = ["Xvfb", number, "-displayfd", str(write_end), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    with _program(command, None, pass_fds=(write_end,)) as process:
+        os.close(write_end)
+        with os.fdopen(read_end) as numbers:
+            display = f":{numbers.readline().strip()}"
+        if display == ":":
+            raise PeerError("Xvfb did not start; is Debian's xvfb installed?")
+        yield display, process
 
 
 @contextmanager
