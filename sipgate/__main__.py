@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 
-import typer
+try:
+    import typer
 
-from sipgate.commands import bench, enrol, evidence, governance, lines, people, recordings, serve
-from sipgate.commands.context import err
-from sipgate.errors import SipgateError
+    from sipgate.commands import bench, enrol, evidence, governance, lines, people, recordings, serve
+    from sipgate.commands.context import err
+    from sipgate.errors import SipgateError
+except ModuleNotFoundError as missing:  # a workstation has the base install, and this command with it
+    if missing.name is None or missing.name.partition(".")[0] in ("sipgate", "capture_client"):
+        raise
+    print(
+        f"sipgate: {missing.name} is not installed: the server needs more than a workstation does, "
+        "install sipgate with its extra [server], that is: pip install 'sipgate[server]'",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 app = typer.Typer(
     name="sipgate",
