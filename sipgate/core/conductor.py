@@ -68,7 +68,7 @@ class Conductor:
         self._policy: Policy | None = None
         self._calls: dict[int, _Call] = {}
         self._workstations: dict[str, str] = {}
-        self._uncounted: dict[str, int] = {}
+        self._uncounted: dict[str, _Call] = {}
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
@@ -153,15 +153,20 @@ class Conductor:
     # --- events about a recording -----------------------------------------------------------------------------------
 
     def _digit_pressed(self, event: ev.DigitPressed) -> Iterator[fx.Effect]:
+        # Keys pressed just before the hangup are heard after it.
         call = self._of_recording(event.recording)
-        if call is None or call.state in _FORGOTTEN or event.side is not call.permit.side:
+        if call is None:
+            call = self._uncounted.get(event.recording)
+        elif call.state in _FORGOTTEN:
+            return
+        if call is None or event.side is not call.permit.side:
             return
         key = call.permit.telephone_key
         if not key:
             return
         call.digits = (call.digits + event.digit)[-len(key) :]
         if call.digits == key:
-            yield from self._step(call, Input.DENIED, event.at_ns)
+            yield from self._not_this_call(event.recording, event.at_ns)
 
     def _media_failed(self, event: ev.MediaFailed) -> Iterator[fx.Effect]:
         call = self._of_recording(event.recording)
@@ -169,12 +174,15 @@ class Conductor:
             yield from self._step(call, Input.LOST, event.at_ns)
 
     def _private_call(self, event: ev.PrivateCall) -> Iterator[fx.Effect]:
-        call = self._of_recording(event.recording)
+        yield from self._not_this_call(event.recording, event.at_ns)
+
+    def _not_this_call(self, recording: str, at_ns: int) -> Iterator[fx.Effect]:
+        call = self._of_recording(recording)
         if call is not None:
-            yield from self._step(call, Input.DENIED, event.at_ns)
-        elif self._uncounted.pop(event.recording, None) is not None:
+            yield from self._step(call, Input.DENIED, at_ns)
+        elif self._uncounted.pop(recording, None) is not None:
             # Pressed during the call, heard just after its end: it is not in the index yet, and never will be.
-            yield fx.Discard(event.recording)
+            yield fx.Discard(recording)
 
     def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
         self._uncounted.pop(event.recording, None)
@@ -214,7 +222,7 @@ class Conductor:
         others = [c for c in self._calls.values() if c is not of and c.state not in _FORGOTTEN]
         busy = {c.filming.workstation for c in others if c.filming}
         live = Counter(c.permit.enrolment for c in others if c.state is not State.CUT)
-        live.update(self._uncounted.values())
+        live.update(c.permit.enrolment for c in self._uncounted.values())
         reachable = frozenset(self._workstations) - busy
         admitted = of.permit.enrolment if of is not None else None
         return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live, admitted))
@@ -259,9 +267,11 @@ class Conductor:
     def _step(self, call: _Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
         call.state, actions = step(call.state, happened)
         if call.state in _FORGOTTEN:
-            call.parties, call.digits = (), ""
+            call.parties = ()
         for action in actions:
             yield from self._act(call, action, at_ns)
+        if call.state in _FORGOTTEN and call.recording not in self._uncounted:
+            call.digits = ""
         if call.state is State.GONE:
             self._calls.pop(call.session, None)
 
@@ -273,7 +283,7 @@ class Conductor:
             case Action.BEGIN:
                 yield from self._begin(call, recording, at_ns)
             case Action.FINISH:
-                self._uncounted[recording] = call.permit.enrolment
+                self._uncounted[recording] = call
                 yield from self._end_film(call, fx.StopFilm, at_ns)
                 yield fx.Finish(recording, at_ns)
             case Action.ERASE:

@@ -682,6 +682,25 @@ def test_digits_mean_nothing_where_no_key_is_declared_or_no_such_recording_is_kn
     assert company.digits(KEY, session=77) == []
 
 
+def test_the_key_pressed_before_the_hangup_and_heard_after_it_discards_the_call() -> None:
+    company = sound_company()
+    company.recording(connection="pbx")
+    company.digits(KEY[:-1])
+    company.ended()
+    assert company.digits(KEY[-1], Side.CALLER) == []
+    assert company.digits(KEY[-1]) == [fx.Discard(R1)]
+    assert company.digits(KEY) == []
+    assert company.kept() == []
+
+
+def test_a_key_heard_after_the_recording_was_kept_does_nothing() -> None:
+    company = sound_company()
+    company.recording(connection="pbx")
+    company.ended()
+    company.kept()
+    assert company.digits(KEY) == []
+
+
 def test_a_private_call_is_discarded_in_the_call_and_before_its_answer() -> None:
     company = Company()
     company.recording(1)
