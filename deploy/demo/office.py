@@ -210,7 +210,8 @@ class Office:
         """The names of all recordings of which anything exists on the disk, whoever may see them."""
         data, keys = self.folder / "data", self.folder / "keys"
         found = [*(data / "media").glob("*"), *(data / "ledger").glob("*"), *(keys / "recordings").glob("*")]
-        return {path.name.partition(".")[0] for path in found}
+        # Also a file that is just being written: .<name>.entry.tmp-…
+        return {path.name.strip(".").partition(".")[0] for path in found}
 
     def wait_for_recording(self, others: set[str]) -> dict[str, Any]:
         """The recording that is not among ``others``, once it is ready."""

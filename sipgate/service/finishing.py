@@ -78,6 +78,7 @@ class Finishing:
         self._calls: dict[str, EndedCall] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._arrived: dict[str, asyncio.Event] = {}
+        self._waiting: set[str] = set()
         self._again: set[str] = set()
         self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
         self.failures = 0
@@ -128,7 +129,9 @@ class Finishing:
                 self._drop_parts(call.recording)
 
     async def settle(self) -> None:
-        """Wait until nothing is being finished."""
+        """The service stops: what is being made is made; what waits for film is finished at the next start."""
+        for recording in self._waiting:
+            self._tasks[recording].cancel()
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
 
@@ -151,6 +154,7 @@ class Finishing:
 
     async def _film(self, recording: str) -> None:
         folder, arrived = self._vault.folder(recording), self._arrived[recording]
+        self._waiting.add(recording)
         try:
             async with asyncio.timeout(FILM_WAIT_SECONDS):
                 while not film_is_whole(folder):
@@ -158,6 +162,8 @@ class Finishing:
                     await arrived.wait()
         except TimeoutError:
             return
+        finally:
+            self._waiting.discard(recording)
 
     async def _make(self, call: EndedCall) -> None:
         job = await asyncio.to_thread(self._job, call)
