@@ -8,6 +8,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,20 @@ def test_a_register_of_a_newer_sipgate_is_refused(site: Site) -> None:
 
 
 def test_a_register_that_was_never_migrated_says_so_without_a_traceback_of_sql(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be used: no such table"):
-        open_register(tmp_path / "new.db").revision()
+    with (
+        closing(open_register(tmp_path / "new.db")) as register,
+        pytest.raises(StoreError, match="cannot be used: no such table"),
+    ):
+        register.revision()
 
 
 def test_the_file_and_what_sqlite_puts_beside_it_are_private(tmp_path: Path) -> None:
     (tmp_path / "new.db").touch(0o644)
-    register = open_register(tmp_path / "new.db")
-    register.migrate()
-    register.exclusions.exclude("2100", None, NOW)
-    assert {path.name for path in tmp_path.iterdir()} == {"new.db", "new.db-wal", "new.db-shm"}
-    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    with closing(open_register(tmp_path / "new.db")) as register:
+        register.migrate()
+        register.exclusions.exclude("2100", None, NOW)
+        assert {path.name for path in tmp_path.iterdir()} == {"new.db", "new.db-wal", "new.db-shm"}
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
 
 
 def test_a_place_where_no_file_can_be_is_named(tmp_path: Path) -> None:
@@ -87,8 +91,11 @@ def test_a_place_where_no_file_can_be_is_named(tmp_path: Path) -> None:
 
 def test_what_is_not_a_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "new.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(StoreError, match="cannot be used: file is not a database"):
-        open_register(tmp_path / "new.db").migrate()
+    with (
+        closing(open_register(tmp_path / "new.db")) as register,
+        pytest.raises(StoreError, match="cannot be used: file is not a database"),
+    ):
+        register.migrate()
 
 
 # --- several processes -----------------------------------------------------------------------------------------------
@@ -128,10 +135,10 @@ def test_two_processes_migrate_and_write_at_once_and_nothing_is_lost(tmp_path: P
         process.stdin.flush()
     for process in both:
         assert process.communicate(timeout=60) == ("done\n", "")
-    register = open_register(path)
     expected = {str(number) for first in (2000, 3000) for number in range(first, first + 40)}
-    assert {row.text for row in register.exclusions.all()} == expected
-    assert register.revision() == 80
+    with closing(open_register(path)) as register:
+        assert {row.text for row in register.exclusions.all()} == expected
+        assert register.revision() == 80
 
 
 def test_another_process_sees_a_change_by_the_revision_at_once(site: Site) -> None:

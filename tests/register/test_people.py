@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import closing
 
 import pytest
 
@@ -106,7 +107,8 @@ def test_the_repr_of_a_person_tells_no_name() -> None:
 
 def test_a_pseudonym_stays_the_same_and_tells_nothing(site: Site) -> None:
     first = site.register.people.pseudonym(site.trainee)
-    assert first == open_register(site.path).people.pseudonym(site.trainee)
+    with closing(open_register(site.path)) as reopened:
+        assert first == reopened.people.pseudonym(site.trainee)
     assert len(bytes.fromhex(first)) == 8
     assert len({site.register.people.pseudonym(one.id) for one in site.register.people.all()}) == 7
 
