@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sipgate.core.lines import SelectorSet, identities_of, parse_selector
+from tests.core.world import shown
 
 
 def chosen(*texts: str, country: str = "FR") -> SelectorSet:
@@ -261,4 +262,4 @@ def test_whoever_is_named_might_be_meant(texts: list[str], uri: str) -> None:
 
 
 def test_repr_shows_nothing_of_a_set() -> None:
-    assert "2001" not in repr(chosen("2001", "2000-2001", "2001*"))
+    assert "2001" not in shown(chosen("2001", "2000-2001", "2001*"))

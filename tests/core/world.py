@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,11 @@ STREAMS = (
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
 NOW = 20_000 * DAY
+
+
+def shown(value: object) -> str:
+    """All that a log line could show of ``value``, but for addresses in memory, whose digits mean nothing."""
+    return re.sub(r"\b0x[0-9a-f]+", "0x", f"{value!r} {value}")
 
 
 def lines(*texts: str) -> SelectorSet:

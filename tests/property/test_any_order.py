@@ -21,6 +21,7 @@ from sipgate.core import events as ev
 from sipgate.core.conductor import RENEW_NS, Conductor
 from sipgate.core.events import Side, StreamOffer
 from sipgate.core.policy import Refused
+from tests.core.world import shown
 from tests.property.oracle import (
     DESKS,
     KEY,
@@ -422,9 +423,8 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _handle(self, event: ev.Event) -> list[fx.Effect]:
         effects = self.conductor.handle(event)
-        for shown in (repr(event), str(event), repr(effects), str(effects)):
-            assert ".example" not in shown
-            assert "1426821" not in shown
+        for hidden in (".example", "1426821"):
+            assert hidden not in shown(event) + shown(effects)
         return effects
 
     def _taken(self, but: Call | None) -> Counter[int]:
@@ -560,15 +560,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def the_conductor_shows_nobody(self) -> None:
-        for shown in (
-            repr(self.conductor),
-            str(self.conductor),
-            repr(self.conductor._policy),
-            repr(self.conductor._calls),
-        ):
-            assert ".example" not in shown
-            assert "1426821" not in shown
-            assert "2001" not in shown
+        text = "".join(map(shown, (self.conductor, self.conductor._policy, self.conductor._calls)))
+        for hidden in (".example", "1426821", "2001"):
+            assert hidden not in text
 
     @invariant()
     def every_call_under_way_is_one_that_was_permitted(self) -> None:
