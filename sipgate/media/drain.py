@@ -21,7 +21,7 @@ from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
 from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_SAMPLES
 from sipgate.media.place import NOWHERE, Timelines
 from sipgate.media.recvmmsg import PAD, ROWS, Batch, source_words
-from sipgate.media.store import RING_UNITS, Bytes, Ints, Store
+from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store
 
 NEVER: Final = np.iinfo(np.int64).max
 _RTP_HEADER: Final = 12
@@ -257,8 +257,10 @@ class Drain:
             return 0
         kept, calls, positions = chosen[fit], calls[fit], positions[fit]
         rows = calls * LEGS + self.leg[streams[fit]]
-        slots = self._batch.slots
-        self.store.write(rows, codecs[kept], positions, slots, kept, at[kept], sizes[kept], low[fit], high[fit])
+        self.store.write(
+            self._batch.slots,
+            Payloads(rows, codecs[kept], positions, kept, at[kept], sizes[kept], low[fit], high[fit]),
+        )
         for i in np.flatnonzero(positions < self.sealed[calls]):
             call, end = int(calls[i]), int(ends[fit[i]])
             first, last = int(max(0, positions[i])) // WINDOW_SAMPLES, (end - 1) // WINDOW_SAMPLES

@@ -1,6 +1,6 @@
 """One recording while its call lives: its streams, its row in the store, its live file, and which windows are sealed.
 
-A window is sealed as soon as it is ``SETTLE_NS`` past, at the drain that follows: at most 500 + 100 + 250 ms of sound
+A window is sealed as soon as it is ``SETTLE_NS`` past, at the drain that follows: at most 500 + 50 + 250 ms of sound
 are not yet in the file when the process is killed. What comes later still is placed as far as the ring reaches, and its
 window sealed again.
 """
@@ -15,7 +15,7 @@ from sipgate.media.drain import Drain
 from sipgate.media.frames import FILE_NAME, WINDOW_NS, WINDOW_SAMPLES, LiveFile
 from sipgate.media.store import RING_WINDOWS
 
-SETTLE_NS: Final = 100_000_000
+SETTLE_NS: Final = 50_000_000
 _AHEAD_NS: Final = 1_000_000_000
 """How far before its time a position may lie and still have a place: re-anchoring allows bursts."""
 
@@ -64,11 +64,21 @@ class LiveRecording:
         """Seal what is past, make the ring ready for what comes."""
         if self.answered_at_ns is None:
             return
-        since = now_ns - self.answered_at_ns
         self._seal_late()
-        while (self._next + 1) * WINDOW_NS + SETTLE_NS <= since:
+        while (self._next + 1) * WINDOW_NS + SETTLE_NS <= now_ns - self.answered_at_ns:
             self._seal_next()
-        self._make_ready(since)
+        self.make_ready(now_ns)
+
+    def make_ready(self, now_ns: int) -> None:
+        """Make the ring ready for what has come until now and comes soon."""
+        if self.answered_at_ns is None:
+            return
+        wanted = max(0, now_ns - self.answered_at_ns + _AHEAD_NS) // WINDOW_NS + 1
+        if wanted > self._next + RING_WINDOWS:  # we were held up for longer than the ring reaches
+            self._seal_late()
+        while wanted > self._next + RING_WINDOWS:
+            self._seal_next()
+        self._clear_up_to(wanted)
 
     def finish(self, ended_at_ns: int) -> None:
         """Seal up to the hangup, cut what lies after it, close. What the sockets held must have been drained."""
@@ -119,12 +129,6 @@ class LiveRecording:
     def _seal(self, window: int) -> None:
         answered = self.answered_at_ns or 0
         self.file.append(self.drain.store.window(self.call, window, answered, self.lost(), self.mixed))
-
-    def _make_ready(self, since_ns: int) -> None:
-        wanted = max(0, since_ns + _AHEAD_NS) // WINDOW_NS + 1
-        while self._next + RING_WINDOWS < wanted:  # we were held up for longer than the ring reaches
-            self._seal_next()
-        self._clear_up_to(wanted)
 
     def _clear_up_to(self, window: int) -> None:
         for number in range(self._ready, window):

@@ -10,12 +10,13 @@ all of these to the sender), then:
 =====================================================  ===============================================================
  it is behind the highest sequence number              reordered: the anchor holds
  it is late, and one soon after it agrees              the network stalled, then delivered at once: the anchor holds
- it is early, and one soon after it agrees             its timestamp is wrong: not placed
+ it is early, and one soon after it agrees             the network's delay wavers: the anchor holds
+ it is early by more than 0.9 s, and the same          its timestamp is wrong: not placed
  its SSRC was heard before, and agrees with that one   the old anchor holds (a straggler, sources that alternate)
  else: new SSRC, timestamp jump, pause, clock drift    anchored again, by the least delayed of the packets soon after
 =====================================================  ===============================================================
 
-Anchors lie on whole milliseconds (one unit), so that packets of whole milliseconds are copied in 8-byte words.
+Anchors lie on whole milliseconds (one unit), so that packets of whole milliseconds fill whole units.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ from sipgate.media.frames import SAMPLE_NS, UNIT_BYTES, UNIT_NS
 TOLERANCE_NS: Final = 150_000_000
 AHEAD_NS: Final = 200_000_000
 """How far packets after one in question are asked, when they have come already."""
-REACH_NS: Final = 3_000_000_000
+EARLIEST_NS: Final = 900_000_000
+"""How early a packet may come and still find its place; the ring is ready for a little more."""
+REACH_NS: Final = 6_000_000_000
 """How late a packet may come and still find its place."""
 MOST_REORDERED: Final = 300
 NOWHERE: Final = np.iinfo(np.int64).min
@@ -106,7 +109,7 @@ class Timeline:
         if abs(late) <= TOLERANCE_NS or (0 < late <= REACH_NS and -MOST_REORDERED <= self._ahead(sequences[i]) <= 0):
             return position
         if self._agreed_soon(i, ssrcs, stamps, arrivals):
-            return position if late > 0 else int(NOWHERE)
+            return position if late > -EARLIEST_NS else int(NOWHERE)
         return self._begin_anew(i, ssrcs, stamps, arrivals)
 
     def _ahead(self, sequence: int) -> int:

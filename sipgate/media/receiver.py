@@ -11,6 +11,8 @@ and its packets reach nobody; after ``release`` a port is closed once it was qui
 
 from __future__ import annotations
 
+import contextlib
+import os
 import resource
 import socket
 import threading
@@ -32,6 +34,11 @@ from sipgate.media.ports import PortPool
 
 TICK_SECONDS: Final = 0.25
 QUIET_NS: Final = 2_000_000_000
+_HELD_UP_NS: Final = 500_000_000
+"""Since rings were made ready: half of how far they are ready ahead."""
+_NICENESS: Final = -10
+_LAST_PASSES: Final = 8
+"""How many passes a hangup may take: what two kernel buffers hold."""
 _SLOW_TICKS: Final = 4
 """Every so many ticks: kernel drops, silent recordings, ports to close."""
 
@@ -73,6 +80,8 @@ class Receiver:
         self._owners: dict[int, LiveStream] = {}
         self._sinks: list[_Sink] = []
         self._dropped: dict[int, int] = {}
+        self._round: deque[int] = deque()
+        self._ready_at_ns = now_ns()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -96,8 +105,7 @@ class Receiver:
         self._drain_all()
         with self._lock:
             for live in list(self._recordings.values()):
-                now = self._now_ns()
-                self._failed(live, lambda live=live, now=now: live.interrupt(now))  # type: ignore[misc]
+                self._failed(live, LiveRecording.interrupt, self._now_ns())
                 if live.recording in self._recordings:
                     self._part(live)
             for row, sock in self._sockets.items():
@@ -140,7 +148,9 @@ class Receiver:
         """Keep sound from ``answered_at_ns`` (server's clock) on; what came before is dropped."""
         with self._lock:
             live = self._recordings.get(recording)
-            failed = live is not None and self._failed(live, lambda: live.begin(answered_at_ns, self._now_ns()))
+            failed = live is not None and self._failed(
+                live, lambda live, now: live.begin(answered_at_ns, now), self._now_ns()
+            )
         if failed:
             self._emit(MediaFailed(recording, self._now_ns()))
 
@@ -163,10 +173,14 @@ class Receiver:
                 return
             for stream in live.streams.values():
                 self._drain.ended[stream.row] = ended_at_ns
-            queue = deque(stream.row for stream in live.streams.values())
-            digits = self._named(self._drain_some(queue))
-            failed = self._failed(live, lambda: live.finish(ended_at_ns))
-            self._part(live)
+            failed = self._failed(live, LiveRecording.make_ready, self._now_ns())
+            queue, digits = deque(stream.row for stream in live.streams.values()), []
+            for _ in range(_LAST_PASSES):
+                digits += self._named(self._drain_pass(queue)) if queue else []
+            if not failed:
+                failed = self._failed(live, LiveRecording.finish, ended_at_ns)
+            if live.recording in self._recordings:
+                self._part(live)
         for digit in digits:
             self._emit(digit)
         if failed:
@@ -249,20 +263,21 @@ class Receiver:
         self._drain.remove(sink.row)
         self._sockets.pop(sink.row).close()
 
-    def _failed(self, live: LiveRecording, work: Callable[[], None]) -> bool:
+    def _failed(self, live: LiveRecording, work: Callable[[LiveRecording, int], None], at_ns: int) -> bool:
         """Do what writes to the live file; when the disk refuses, part from the recording: nothing is half kept."""
         try:
-            work()
+            work(live, at_ns)
         except StoreError:
             live.file.close()
-            if live.recording in self._recordings:
-                self._part(live)
+            self._part(live)
             return True
         return False
 
     # --- the thread -------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        with contextlib.suppress(PermissionError):  # sound cannot be asked for again: before all else, where we may
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         due, ticks = time.monotonic(), 0
         try:
             while not self._stopping.is_set():
@@ -277,35 +292,38 @@ class Receiver:
 
     def _tick(self, *, slow: bool) -> None:
         events: list[DigitPressed | MediaFailed | Silent] = list(self._drain_all())
-        for recording in list(self._recordings):
-            with self._lock:
-                live = self._recordings.get(recording)
-                now = self._now_ns()
-                if live is not None and self._failed(live, lambda live=live, now=now: live.advance(now)):  # type: ignore[misc]
-                    events.append(MediaFailed(recording, now))
+        events += self._each(LiveRecording.advance)
         if slow:
             with self._lock:
                 events += self._housekeep(self._now_ns())
         for event in events:
             self._emit(event)
 
-    def _drain_all(self) -> list[DigitPressed]:
-        """One pass a lock; a flood ends with the tick."""
-        with self._lock:
-            queue = deque(self._sockets)
-        digits: list[DigitPressed] = []
-        until = time.monotonic() + TICK_SECONDS
-        while queue and time.monotonic() < until:
+    def _each(self, work: Callable[[LiveRecording, int], None]) -> list[MediaFailed]:
+        """Do what may write to live files for every recording, one a lock; tell which failed."""
+        failures = []
+        for recording in list(self._recordings):
             with self._lock:
-                digits += self._named(self._drain_pass(queue))
-        return digits
+                live, now = self._recordings.get(recording), self._now_ns()
+                if live is not None and self._failed(live, work, now):
+                    failures.append(MediaFailed(recording, now))
+        self._ready_at_ns = self._now_ns()
+        return failures
 
-    def _drain_some(self, queue: deque[int]) -> list[Digit]:
-        digits = []
-        until = time.monotonic() + TICK_SECONDS / 10
-        while queue and time.monotonic() < until:
-            digits += self._drain_pass(queue)
-        return digits
+    def _drain_all(self) -> list[DigitPressed | MediaFailed]:
+        """Every socket once, one pass a lock. A flood ends the round before its time; the next tick goes on where this
+        one ended, so that no socket waits for ever behind others."""
+        with self._lock:
+            self._round.extend(self._sockets.keys() - set(self._round))
+            passes = 8 + len(self._round) // 8
+        events: list[DigitPressed | MediaFailed] = []
+        while self._round and passes > 0:
+            if self._now_ns() - self._ready_at_ns > _HELD_UP_NS:
+                events += self._each(LiveRecording.make_ready)
+            with self._lock:
+                events += self._named(self._drain_pass(self._round))
+            passes -= 1
+        return events
 
     def _drain_pass(self, queue: deque[int]) -> list[Digit]:
         now = self._now_ns()

@@ -1,11 +1,12 @@
 """The last seconds of every call's sound, and the one copy that brings a packet to its place.
 
 Writing by position does reordering, duplicates and gaps at once: what never came stays absent. The ring of a call holds
-4 s by [call, leg, unit]; windows are cleared before their time comes and sealed after it (``live``).
+8 s by [call, leg, unit]; windows are cleared before their time comes and sealed after it (``live``).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,11 +15,31 @@ import numpy.typing as npt
 from sipgate.media.codecs import ABSENT, SILENCE
 from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_UNITS, Window
 
-RING_WINDOWS: Final = 8
+RING_WINDOWS: Final = 16
 RING_UNITS: Final = RING_WINDOWS * WINDOW_UNITS
+_RING_BYTES: Final = RING_UNITS * UNIT_BYTES
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Payloads:
+    """Payloads to be copied, by array: ``row`` = call * LEGS + leg, ``codec`` number, ``position`` in samples; the
+    bytes are ``size`` from ``at`` on in slot ``slot``. Only samples in [``low``, ``high``) are written."""
+
+    row: Ints
+    codec: Bytes
+    position: Ints
+    slot: Ints
+    at: Ints
+    size: Ints
+    low: Ints
+    high: Ints
+
+    def only(self, chosen: Ints) -> Payloads:
+        """Some of them."""
+        return Payloads(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
 class Store:
@@ -60,82 +81,48 @@ class Store:
         shaped = sound.reshape(LEGS, WINDOW_UNITS, UNIT_BYTES)
         return Window(number, self.codec[call, :, at : at + WINDOW_UNITS], shaped, answered_at_ns, lost, mixed)
 
-    def write(
-        self,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-        sizes: Ints,
-        low: Ints,
-        high: Ints,
-    ) -> None:
-        """Copy packets to their places. Which of two different sounds for one place stands is not defined.
+    def write(self, slots: Bytes, payloads: Payloads) -> None:
+        """Copy payloads out of ``slots`` (rows, bytes) to their places.
 
-        All by packet: ``rows`` = call * LEGS + leg, ``positions`` in samples; the payload is ``slots[packets]``'s
-        ``sizes`` bytes from ``at`` on. Only samples in [``low``, ``high``) are written (the ring's reach).
+        Which of two different sounds for one place stands is not defined.
         """
-        words = (positions % UNIT_BYTES == 0) & (sizes % UNIT_BYTES == 0) & (at % UNIT_BYTES == 0)
-        words &= (positions >= low) & (positions + sizes <= high)
-        for size in np.unique(sizes):
-            same = sizes == size
-            chosen = np.flatnonzero(same & words)
-            if chosen.size:
-                self._write_words(chosen, int(size) // UNIT_BYTES, rows, codecs, positions, slots, packets, at)
-            chosen = np.flatnonzero(same & ~words)
-            if chosen.size:
-                self._write_bytes(chosen, int(size), rows, codecs, positions, slots, packets, at, low, high)
+        begin = payloads.position % _RING_BYTES
+        whole = (begin % UNIT_BYTES == 0) & (payloads.size % UNIT_BYTES == 0) & (begin + payloads.size <= _RING_BYTES)
+        whole &= (payloads.position >= payloads.low) & (payloads.position + payloads.size <= payloads.high)
+        for size in np.unique(payloads.size):
+            same = payloads.size == size
+            for chosen, write in ((same & whole, self._write_whole), (same & ~whole, self._write_samples)):
+                rows = np.flatnonzero(chosen)
+                if rows.size:
+                    write(slots, payloads.only(rows), int(size))
 
-    def _write_words(
-        self,
-        chosen: Ints,
-        units: int,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-    ) -> None:
-        """The usual case: whole milliseconds on whole milliseconds, eight samples a move."""
-        ring = (positions[chosen] // UNIT_BYTES % RING_UNITS)[:, np.newaxis] + np.arange(units)
-        ring[ring >= RING_UNITS] -= RING_UNITS
-        ring += (rows[chosen] * RING_UNITS)[:, np.newaxis]
-        source = slots.view(np.uint64)
-        offsets = at[chosen] // UNIT_BYTES
-        first = int(offsets[0])
-        if (offsets == first).all():
-            moved = source[packets[chosen], first : first + units]
-        else:
-            moved = source[packets[chosen][:, np.newaxis], offsets[:, np.newaxis] + np.arange(units)]
-        self.sound.reshape(-1).view(np.uint64)[ring] = moved
-        self.codec.reshape(-1)[ring] = codecs[chosen][:, np.newaxis]
+    def _write_whole(self, slots: Bytes, payloads: Payloads, size: int) -> None:
+        """The usual case, whole milliseconds on whole milliseconds: one move a packet.
 
-    def _write_bytes(
-        self,
-        chosen: Ints,
-        size: int,
-        rows: Ints,
-        codecs: Bytes,
-        positions: Ints,
-        slots: Bytes,
-        packets: Ints,
-        at: Ints,
-        low: Ints,
-        high: Ints,
-    ) -> None:
-        """Any position, size and payload offset; the rest of a unit that is touched for the first time is silence."""
-        samples = positions[chosen][:, np.newaxis] + np.arange(size)
-        inside = (samples >= low[chosen][:, np.newaxis]) & (samples < high[chosen][:, np.newaxis])
-        ring = samples % (RING_UNITS * UNIT_BYTES) + (rows[chosen] * RING_UNITS * UNIT_BYTES)[:, np.newaxis]
-        codec = np.broadcast_to(codecs[chosen][:, np.newaxis], ring.shape)[inside]
-        moved = slots[packets[chosen][:, np.newaxis], at[chosen][:, np.newaxis] + np.arange(size)][inside]
-        ring = ring[inside]
+        The arrays are seen as overlapping items of a packet's size, one at every byte.
+        """
+        first = payloads.row * _RING_BYTES + payloads.position % _RING_BYTES
+        _items(self.sound, size)[first] = _items(slots, size)[payloads.slot * slots.shape[1] + payloads.at]
+        units = size // UNIT_BYTES
+        codec = _items(self.codec, units)
+        for number in np.unique(payloads.codec):
+            codec[first[payloads.codec == number] // UNIT_BYTES] = np.full(units, number, np.uint8).view(f"V{units}")
+
+    def _write_samples(self, slots: Bytes, payloads: Payloads, size: int) -> None:
+        """Any position and size; the rest of a unit that is touched for the first time is silence."""
+        samples = payloads.position[:, np.newaxis] + np.arange(size)
+        inside = (samples >= payloads.low[:, np.newaxis]) & (samples < payloads.high[:, np.newaxis])
+        ring = (samples % _RING_BYTES + (payloads.row * _RING_BYTES)[:, np.newaxis])[inside]
+        codec = np.broadcast_to(payloads.codec[:, np.newaxis], inside.shape)[inside]
+        moved = slots[payloads.slot[:, np.newaxis], payloads.at[:, np.newaxis] + np.arange(size)][inside]
         units = ring // UNIT_BYTES
         flat_codec, flat_sound = self.codec.reshape(-1), self.sound.reshape(-1, UNIT_BYTES)
         fresh = flat_codec[units] == ABSENT
         flat_sound[units[fresh]] = SILENCE[codec[fresh]][:, np.newaxis]
         flat_codec[units] = codec
         flat_sound.reshape(-1)[ring] = moved
+
+
+def _items(array: Bytes, size: int) -> npt.NDArray[np.void]:
+    """A contiguous array as items of ``size`` bytes, one beginning at every byte."""
+    return np.ndarray((array.size - size + 1,), f"V{size}", buffer=array.data, strides=(1,))

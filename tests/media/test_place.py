@@ -98,6 +98,13 @@ def test_one_packet_ahead_of_its_time_among_others_that_agree_is_not_placed() ->
     assert positions_ms(*packets) == [0, 20, 40, None, 80, 100]
 
 
+def test_when_the_networks_delay_wavers_no_sound_is_lost() -> None:
+    """Anchored while the network was slow; then it is fast for a moment, and slow again."""
+    delays = [*[400] * 30, 390, 300, 220, 210, 220, 290, *[390] * 20]
+    packets = [Heard(20 * n + delay, n, 160 * n) for n, delay in enumerate(delays)]
+    assert positions_ms(*packets) == [20 * n + 400 for n in range(len(delays))]
+
+
 def test_a_clock_that_drifts_is_anchored_again_before_it_is_off_by_more_than_the_tolerance() -> None:
     timeline = Timeline()
     for second in range(600):  # 0.1 % slow: 600 ms in ten minutes

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sipgate.media.codecs import PCMA, PCMU, SILENCE
 from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_SAMPLES
 from sipgate.media.place import NOWHERE, Timeline, Timelines
-from sipgate.media.store import RING_UNITS, RING_WINDOWS, Store
+from sipgate.media.store import RING_UNITS, RING_WINDOWS, Payloads, Store
 
 MS = 1_000_000
 JITTER_MS = 60
@@ -144,7 +144,7 @@ def written(packets: list[Written], codec: int, low: int, high: int) -> Store:
     rows, positions, at, sizes = np.array([(p.leg, p.position, p.at, p.size) for p in packets], dtype=np.int64).T
     codecs = np.full(count, codec, dtype=np.uint8)
     reach = np.full(count, low), np.full(count, high)
-    store.write(rows, codecs, positions, slots, np.arange(count), at, sizes, *reach)
+    store.write(slots, Payloads(rows, codecs, positions, np.arange(count), at, sizes, *reach))
     return store
 
 

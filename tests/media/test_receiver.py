@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from sipgate.config import Media
-from sipgate.core.events import DigitPressed, Side, StreamOffer
+from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media.receiver import Receiver, Silent
 from tests.media.conftest import PAYLOAD_TYPES, Call, Events, offer
 from tests.peers.rtp import PCMA, PCMU, Voice, packet, speak
 
 SECOND = 1_000_000_000
-NEAR = 0.06
+NEAR = 0.1
 """Seconds by which a packet's arrival may differ from its sending on a machine that does much else."""
 
 
@@ -457,6 +458,63 @@ def test_ipv6_is_received_like_ipv4(events: Events, tmp_path: Path) -> None:
     assert call.kept().bytes_of(0) == sound
 
 
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_servers_clock_may_differ_from_the_machines(events: Events, tmp_path: Path) -> None:
+    """The kernel stamps packets by CLOCK_REALTIME; the server's own clock was never set back."""
+    ahead = 3600 * SECOND
+    receiver = Receiver(Media(first_port=23_960, last_port=23_969), lambda: time.time_ns() + ahead, events)
+    receiver.start()
+    call = Call(receiver, tmp_path, (Voice(), Voice()))
+    try:
+        call.open()
+        call.answered_at_ns = time.time_ns() + ahead
+        receiver.begin(call.recording, call.answered_at_ns)
+        sound = noise(0.3)
+        speak([(call.voices[1], sound)])
+        time.sleep(0.03)
+        ended = time.time_ns() + ahead
+        receiver.finish(call.recording, ended)
+        assert call.kept().where(1, sound) < NEAR
+        assert call.kept().length_ns == ended - call.answered_at_ns
+    finally:
+        receiver.stop()
+        for voice in call.voices:
+            voice.close()
+
+
+def test_a_packet_that_comes_after_its_window_was_sealed_still_finds_its_place(call: Call) -> None:
+    call.open()
+    start = call.begin()
+    voice, sound = call.voices[0], noise(2.0)
+    for number in range(100):
+        if number != 3:
+            time.sleep(max(0, start + number * 20_000_000 - time.time_ns()) / 1e9)
+            payload = sound[number * 160 : number * 160 + 160]
+            voice.send_raw(packet(payload, sequence=number, timestamp=number * 160))
+    sealed = (call.folder / "audio.sealed").stat().st_size
+    assert sealed > 9_000, "the first window is sealed by now"
+    voice.send_raw(packet(sound[480:640], sequence=3, timestamp=480))
+    call.finish()
+    assert call.kept().where(0, sound) < NEAR
+
+
+def test_a_receiver_that_was_held_up_loses_nothing_of_what_the_kernel_kept(
+    call: Call, events: Events, worker_ports: Media
+) -> None:
+    call.receiver = Receiver(worker_ports, time.time_ns, events)  # not started: nobody drains
+    call.open()
+    call.begin()
+    sound = noise(3.0)
+    speak([(call.voices[0], sound)], call.answered_at_ns)
+    call.receiver.start()
+    soon(lambda: call.receiver.statistics().kept == 150)
+    call.finish()
+    call.receiver.stop()
+    assert call.kept().bytes_of(0) == sound
+
+
 # --- what goes wrong ------------------------------------------------------------------------------------------------
 
 
@@ -503,6 +561,47 @@ def test_a_kernel_buffer_that_is_full_shows_in_the_statistics(call: Call, events
     receiver.stop()
     statistics = receiver.statistics()
     assert statistics.received + statistics.dropped == 60_000
+
+
+def test_a_flood_on_one_port_does_not_starve_another_call(new_call: Callable[[int], Call]) -> None:
+    flooded, quiet = new_call(1), new_call(1)
+    for call in (flooded, quiet):
+        call.open(None)
+        call.begin()
+    over = threading.Event()
+
+    def flood() -> None:
+        while not over.is_set():
+            flooded.voices[0].send_raw(b"no rtp")
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    sound = noise(1.0)
+    speak([(quiet.voices[0], sound)], quiet.answered_at_ns)
+    quiet.finish()
+    over.set()
+    flooding.join()
+    assert quiet.kept().bytes_of(0) == sound
+
+
+def test_a_defect_that_ends_the_drain_is_told_for_every_recording(
+    events: Events, worker_ports: Media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = Receiver(worker_ports, time.time_ns, events)
+    call = Call(receiver, tmp_path, (Voice(), Voice()))
+    call.open()
+    died = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
+    monkeypatch.setattr(receiver, "_drain_pass", lambda _: 1 / 0)
+    receiver.start()
+    event = events.wait()
+    assert event == MediaFailed(call.recording, event.at_ns)
+    assert died.wait(5)
+    soon(lambda: not receiver.running)
+    monkeypatch.undo()
+    receiver.stop()
+    for voice in call.voices:
+        voice.close()
 
 
 def test_many_calls_at_once_do_not_mix(new_call: Callable[[int], Call]) -> None:
