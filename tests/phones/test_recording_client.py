@@ -16,7 +16,7 @@ from sipgate.errors import PeerError
 from sipgate.phones.recording_client import OngoingCall, place
 from tests.peers.recording_client import CALLEE, CALLER, needs_pjsua2, recorded_call
 from tests.peers.rtp_sink import Sink, keys, sound, two_sinks
-from tests.peers.sipp import Sipp, free_port
+from tests.peers.sipp_answering import Sipp, free_port
 from tests.peers.speech import Dialogue, compare, read_wav
 
 pytestmark = [pytest.mark.peer, needs_pjsua2]

@@ -10,7 +10,7 @@ import pytest
 from sipgate.errors import PeerError
 from sipgate.phones.telephone import Registration, Telephone
 from tests.peers.recording_client import needs_pjsua2
-from tests.peers.sipp import Sipp
+from tests.peers.sipp_answering import Sipp
 from tests.peers.speech import Dialogue, compare, dialogue, read_wav
 
 pytestmark = [pytest.mark.peer, needs_pjsua2]
