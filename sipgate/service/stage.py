@@ -95,6 +95,7 @@ class Stage:
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="sipgate-disk")
         self._live: dict[str, _Live] = {}
         self._recording_of: dict[int, str] = {}
+        self._cut: dict[str, EndedCall] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.refusals = 0
         self.open_failures = 0
@@ -275,9 +276,14 @@ class Stage:
             return
         if isinstance(error, StoreError):
             log.error("the end of a recording cannot be written in full", reason=str(error))
-        self._afterwards.finish(call)
+        if call.recording in self._live:
+            # Cut while the call goes on: until its end it may still be denied, so it must not yet be journalled.
+            self._cut[call.recording] = call
+        else:
+            self._afterwards.finish(call)
 
     def _discard(self, effect: fx.Discard) -> None:
+        self._cut.pop(effect.recording, None)
         self._afterwards.forget(effect.recording)
 
         def work() -> None:
@@ -291,6 +297,8 @@ class Stage:
         if recording is not None:
             self._live.pop(recording, None)
             self._to_disk(lambda: self._receiver.release(recording), _ignore_store_error)
+            if recording in self._cut:
+                self._afterwards.finish(self._cut.pop(recording))
 
 
 def _ignore_store_error(done: asyncio.Future[None]) -> None:
