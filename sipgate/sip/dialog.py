@@ -6,13 +6,10 @@ may send, a BYE.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 from sipgate.errors import SipError
 from sipgate.sip.message import Request, address_of
-
-_IN_BRACKETS = re.compile(r"<([^>]+)>\s*(?:;|$)")
 
 DialogId = tuple[str, str, str]
 
@@ -89,8 +86,8 @@ def dialog_id(request: Request) -> DialogId | None:
 
 def _target(request: Request) -> str:
     value = request.get("contact")
+    if value is None and not request.from_tag:  # RFC 2543 §6.13: without Contact, From says where the caller is
+        value = request.fields["from"][0]
     if value is None:
         raise SipError("Contact is missing", reason="Missing Contact Header Field")
-    address_of(value, "contact")
-    quoted = _IN_BRACKETS.search(value)
-    return quoted[1] if quoted else value.partition(";")[0].strip()
+    return address_of(value, "contact").uri

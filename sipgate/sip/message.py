@@ -2,7 +2,10 @@
 
 Reading has two steps, so that what is malformed can still be answered with the status that the RFC names:
 ``split`` cuts bytes into start line, header fields and body, and only fails on what is no SIP at all; ``check``
-applies ``sipmessage``'s grammar to the fields that every request must have. ``reply`` echoes fields as they came.
+applies the grammar to the fields that every request must have. ``reply`` echoes fields as they came.
+
+Requests of RFC 2543, with neither branch nor From tag, are taken (RFC 4475 §3.1.1.13); blanks around the start line
+and headers of the Request-URI are passed over (§3.1.2.10, §3.1.2.11).
 
 Nothing here puts a field's value into an error: messages end in logs.
 """
@@ -14,41 +17,62 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sipmessage import URI, Address, CSeq, Via
-from sipmessage.message import COMPACT_FORMS
-
 from sipgate.errors import SipError
+from sipgate.sip.grammar import Address, GrammarError, Via, read_address, read_cseq, read_uri, read_via
 
 HeaderFields = Mapping[str, list[str]]
 Parsed = TypeVar("Parsed")
 
 MAX_HEADER = 16_384  # bytes up to the empty line; the longest INVITE seen (INTEROP) needs under 2,000
+MAX_FIELDS = 256  # header fields; the longest real message has some forty
 MAX_BODY = 131_072  # SDP and metadata of a conference; a UDP datagram cannot even hold it
 
-_LONG = {short: name.lower() for short, name in COMPACT_FORMS.items()}
+_LONG = {  # RFC 3261 §7.3.3, and the IANA registry's later ones
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
 _FOLD = re.compile(r"\r\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONE_BREAK = re.compile(r"[\r\n]")  # other control characters may stand in quoted pairs (RFC 3261 §25.1)
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _RPORT = re.compile(r";\s*rport\s*(?=;|$)", re.IGNORECASE)
 _TOP_VIA = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")*')
+MAGIC = "z9hG4bK"  # begins every branch of RFC 3261 (§8.1.1.7)
 _ONCE = ("from", "to", "call-id", "cseq", "max-forwards", "content-type", "content-length")
 _ECHOED = ("via", "from", "to", "call-id", "cseq")
 _SPELT = {"call-id": "Call-ID", "cseq": "CSeq"}
-_MAX_SEQUENCE = 2**31 - 1  # RFC 3261 §8.1.1.5
 
 PHRASES = {
     100: "Trying",
     200: "OK",
     400: "Bad Request",
     405: "Method Not Allowed",
+    406: "Not Acceptable",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    422: "Session Interval Too Small",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
     487: "Request Terminated",
@@ -133,7 +157,9 @@ def split(data: bytes) -> Raw:
     start, *lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
     fields: dict[str, list[str]] = {}
     flaw = None
-    for line in lines:
+    if len(lines) > MAX_FIELDS:
+        flaw = SipError("too many header fields", 413, "Request Entity Too Large: Number Of Header Fields")
+    for line in lines[:MAX_FIELDS]:
         name, colon, value = line.partition(":")
         name = name.rstrip(" \t").lower()
         if not colon or not _TOKEN.fullmatch(name) or _LONE_BREAK.search(line):
@@ -162,17 +188,17 @@ def check(raw: Raw) -> Request | Response:
             raise _bad(name, "Repeated")
     via, _ = _top_via(raw.fields)
     from_tag = _tag(raw.fields, "from")
-    if from_tag is None:
+    if from_tag is None and via.parameters.get("branch", "").startswith(MAGIC):
         raise SipError("From has no tag", reason="Missing Tag In From Header Field")
     call_id = _field(raw.fields, "call-id")
     if not call_id or " " in call_id:
         raise _bad("call-id")
-    cseq = _typed(CSeq.parse, _field(raw.fields, "cseq"), "cseq")
-    if cseq.sequence > _MAX_SEQUENCE or cseq.method != method:
+    sequence, of_method = _typed(read_cseq, _field(raw.fields, "cseq"), "cseq")
+    if of_method != method:
         raise _bad("cseq")
     _check_uri(uri)
     body = _body(raw)
-    return Request(method, uri, raw.fields, body, via, call_id, from_tag, _tag(raw.fields, "to"), cseq.sequence)
+    return Request(method, uri, raw.fields, body, via, call_id, from_tag or "", _tag(raw.fields, "to"), sequence)
 
 
 def content_length(fields: HeaderFields) -> int | None:
@@ -187,18 +213,19 @@ def content_length(fields: HeaderFields) -> int | None:
 
 def address_of(value: str, name: str) -> Address:
     """A name-addr or addr-spec field. Raises SipError naming the field."""
-    return _typed(Address.parse, value, name)
+    return _typed(read_address, value, name)
 
 
 def branch_key(via: Via) -> tuple[str, str, int]:
     """Branch and sent-by, which together name a transaction (RFC 3261 §17.2.3); branch is empty when not RFC 3261's."""
-    branch = via.parameters.get("branch") or ""
-    return (branch if branch.startswith("z9hG4bK") else ""), via.host.lower(), via.port or 5060
+    branch = via.parameters.get("branch", "")
+    known = branch.startswith(MAGIC) and len(branch) > len(MAGIC)  # the cookie alone is no branch (RFC 4475 §3.2.1)
+    return branch if known else "", via.host, via.port or 5060
 
 
 def answerable(fields: HeaderFields) -> bool:
-    """Whether a response can be made at all: every field that it must echo is there."""
-    return all(fields.get(name) for name in _ECHOED)
+    """Whether it is worth answering: what else is missing is said in the answer (RFC 4475 §3.3.1)."""
+    return bool(fields.get("via"))
 
 
 def return_flow(fields: HeaderFields, flow: Flow) -> Flow:
@@ -241,27 +268,23 @@ def reply(
 
 
 def _check_start(start: str) -> tuple[str, str]:
-    bits = start.split(" ")
-    if len(bits) >= 3 and bits[-1] != "SIP/2.0" and _VERSION.fullmatch(bits[-1]):
-        if bits[-1].upper() == "SIP/2.0":  # RFC 3261 §7.1: case-insensitive, though sent in upper case
-            bits[-1] = "SIP/2.0"
-        else:
-            raise SipError("the SIP version is not 2.0", 505)
-    if len(bits) != 3 or bits[2] != "SIP/2.0" or not _TOKEN.fullmatch(bits[0]) or not bits[1]:
+    bits = start.split()
+    if len(bits) >= 3 and _VERSION.fullmatch(bits[-1]) and bits[-1].upper() != "SIP/2.0":  # §7.1: in any case
+        raise SipError("the SIP version is not 2.0", 505)
+    if len(bits) != 3 or not _VERSION.fullmatch(bits[2]) or not _TOKEN.fullmatch(bits[0]):
         raise SipError("the request line is malformed", reason="Bad Request-Line")
     return bits[0], bits[1]
 
 
 def _check_uri(uri: str) -> None:
-    scheme = _SCHEME.match(uri)
+    try:
+        scheme = read_uri(uri).scheme
+    except GrammarError:
+        scheme = None
     if scheme is None:
         raise SipError("the Request-URI is malformed", reason="Bad Request-URI")
-    if scheme[1].lower() not in {"sip", "sips", "tel"}:
+    if scheme not in {"sip", "sips", "tel"}:
         raise SipError("the scheme of the Request-URI is not supported", 416)
-    try:
-        URI.parse(scheme[1].lower() + uri[scheme.end(1) :])
-    except (ValueError, TypeError):
-        raise SipError("the Request-URI is malformed", reason="Bad Request-URI") from None
 
 
 def _check_response(raw: Raw) -> Response:
@@ -269,8 +292,8 @@ def _check_response(raw: Raw) -> Response:
     if not re.fullmatch(r"[1-6][0-9][0-9]", code) or raw.start[11:12] not in {"", " "}:
         raise SipError("the status line is malformed")
     via, _ = _top_via(raw.fields)
-    cseq = _typed(CSeq.parse, _field(raw.fields, "cseq"), "cseq")
-    return Response(int(code), via.parameters.get("branch") or "", cseq.method)
+    _, method = _typed(read_cseq, _field(raw.fields, "cseq"), "cseq")
+    return Response(int(code), via.parameters.get("branch", ""), method)
 
 
 def _body(raw: Raw) -> bytes:
@@ -286,7 +309,7 @@ def _top_via(fields: HeaderFields) -> tuple[Via, str]:
     value = _field(fields, "via")
     match = _TOP_VIA.match(value)
     text = match[0].strip() if match else value
-    return _typed(Via.parse, text, "via"), text
+    return _typed(read_via, text, "via"), text
 
 
 def _received(value: str, flow: Flow) -> str:
@@ -316,14 +339,12 @@ def _field(fields: HeaderFields, name: str) -> str:
     return values[0]
 
 
-def _typed(parse: Callable[[str], Parsed], value: str, name: str) -> Parsed:
+def _typed(read: Callable[[str], Parsed], value: str, name: str) -> Parsed:
     try:
-        return parse(value)
-    except (ValueError, TypeError) as error:  # TypeError: sipmessage stumbles over a parameter called "self"
-        # sipmessage raises the same few exception objects for ever: each would gather the frames, and with them the
-        # values, of all that was ever malformed.
-        error.__traceback__ = error.__context__ = None
-        raise _bad(name) from None  # what was wrong may quote the value
+        return read(value)
+    except GrammarError:
+        pass  # raised outside, so that the error does not keep the frames, and with them the value, of what was wrong
+    raise _bad(name)
 
 
 def _bad(name: str, how: str = "Bad") -> SipError:

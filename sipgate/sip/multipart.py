@@ -66,11 +66,7 @@ def bodies_of(request: Request) -> Bodies:
 
 
 def parse_content_type(value: str) -> tuple[str, Mapping[str, str]]:
-    """``type/subtype`` in lower case and its parameters, quotes taken off. Raises MultipartError.
-
-    ``sipmessage.MediaType`` is not used: it percent-decodes parameters and splits inside quotes, and a boundary may
-    hold both.
-    """
+    """``type/subtype`` in lower case and its parameters, quotes taken off. Raises MultipartError."""
     match = _TYPE.match(value)
     if match is None:
         raise MultipartError("Content-Type is malformed")

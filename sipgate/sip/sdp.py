@@ -139,9 +139,10 @@ def _payload_types(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[
     for line in section:
         if line.startswith("a=rtpmap:"):
             match = _RTPMAP.fullmatch(line[9:].strip())
-            if match is None:
-                raise SdpError("a=rtpmap is malformed")
-            if match[4] in {None, "1"}:
+            if match is None:  # RFC 4475's own have no clock rate; what it says of its payload type is unknown
+                if number := _NUMBER.match(line[9:].strip()):
+                    mapped.pop(int(number[0]), None)
+            elif match[4] in {None, "1"}:
                 name = match[2].upper()
                 mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
             else:

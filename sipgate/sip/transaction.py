@@ -288,4 +288,4 @@ def _key(request: Request, method: str) -> Key:
     branch, host, port = branch_key(request.via)
     if branch:
         return branch, host, port, method
-    return "RFC 2543", request.uri, request.from_tag, request.call_id, request.sequence, str(request.via), method
+    return "RFC 2543", request.uri, request.from_tag, request.call_id, request.sequence, request.via.text, method

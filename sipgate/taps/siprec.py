@@ -17,17 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from sipmessage import URI
-
 from sipgate import config
 from sipgate.core.events import Ended, Event, Offered, PartiesChanged, Party, Side, StreamOffer, StreamsChanged
-from sipgate.errors import ConfigurationError, MetadataError, MultipartError, SdpError, SipError
+from sipgate.errors import ConfigurationError, MetadataError, SipError
 from sipgate.sip import sdp
+from sipgate.sip.grammar import GrammarError, read_uri
 from sipgate.sip.message import Flow, Request
-from sipgate.sip.multipart import bodies_of
 from sipgate.sip.rsmetadata import Metadata
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import RETRY_AFTER, Call, Invited, Modified, Over, UasEvent, UserAgentServer, companions
+from sipgate.taps.offers import acceptable, read_offer
 from sipgate.taps.parties import label_sides, participant_sides, parties_of, uris_of
 
 _RESTREAM_SECONDS = 1.0  # a re-INVITE is answered by then, with the ports that there are
@@ -186,21 +185,17 @@ class SiprecTap:
         except SipError as error:
             extra = [*companions(error, request), *_warning(error)]
             self._uas.reject(call, error.sip_status, now, error.reason, extra)
-        except SdpError as error:
-            self._uas.reject(call, error.sip_status, now, f"Bad Session Description: {error}")
-        except MultipartError as error:
-            self._uas.reject(call, error.sip_status, now, f"Bad Multipart Body: {error}")
         if call.pending is not None:
             self._uas.postpone(call, now)
 
     def _invited(self, call: Call, request: Request, now: int) -> None:
         connection = self._connection_of(call.flow.address)
-        bodies = bodies_of(request)
-        if bodies.sdp is None:
+        found = read_offer(request)
+        if found.description is None:
             raise SipError("an INVITE without an offer cannot be answered yet", 488)
-        offer = _acceptable(sdp.parse(bodies.sdp))
+        offer = acceptable(found.description)
         session = _Session(call, connection.name if connection else "", offer, uris_of(request))
-        self._read_metadata(session, bodies.metadata)
+        self._read_metadata(session, found.metadata)
         session.streams = self._streams(session, offer)
         session.parties = self._parties(session)
         number = secrets.randbits(62)
@@ -213,9 +208,9 @@ class SiprecTap:
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
         session = self._sessions[number]
-        bodies = bodies_of(request)
-        offer = _acceptable(sdp.parse(bodies.sdp)) if bodies.sdp is not None else None
-        self._read_metadata(session, bodies.metadata)
+        found = read_offer(request)
+        offer = acceptable(found.description) if found.description is not None else None
+        self._read_metadata(session, found.metadata)
         streams = session.streams
         if offer is not None:
             session.offer = offer
@@ -320,13 +315,6 @@ class SiprecTap:
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _acceptable(offer: sdp.Description) -> sdp.Description:
-    """The offer, if a recorder can take anything of it, or if it takes everything away (all ports 0, a hold)."""
-    if offer.wanted() or (offer.media and all(line.port == 0 for line in offer.media)):
-        return offer
-    raise SipError("no m-line is audio over RTP/AVP in G.711", 488)
-
-
 def _labels(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
     """A name for each m-line: its label, or its place where it has none or not one of its own."""
     found: list[str] = []
@@ -348,8 +336,8 @@ def _disarm(session: _Session) -> None:
 
 def _port_of(target: str) -> int:
     try:
-        uri = URI.parse(target)
-    except (ValueError, TypeError):
+        uri = read_uri(target)
+    except GrammarError:
         return 5060
     return uri.port or (5061 if uri.scheme == "sips" else 5060)
 
