@@ -78,7 +78,7 @@ class _Film:
     started_ns: int
     begun_ns: int | None = None
     shot_ns: int = 0
-    insisted_ns: int = 0
+    unsettled_ns: int = 0
     first_ns: int = 0
     frames: int = 0
     state: str = ""
@@ -253,11 +253,23 @@ class Camera:
 
     def _due(self, film: _Film, now: int) -> bool:
         if film.shot_ns:
-            room = film.darkroom.waiting < MAXIMUM_WAITING
-            return film.view.changed and now - film.shot_ns >= film.interval_ns and room
+            waited = now - film.shot_ns - film.interval_ns
+            if not film.view.changed or waited < 0 or film.darkroom.waiting >= MAXIMUM_WAITING:
+                return False
+            film.view.refresh()
+            return self._painted(film, now)
         waited = now - (film.begun_ns or now)
         answered = now >= film.answered_at_ns + self._studio.uncertainty_ns()
         return answered and waited >= (SETTLE_AT_LEAST_NS if film.view.settled else SETTLE_AT_MOST_NS)
+
+    @staticmethod
+    def _painted(film: _Film, now: int) -> bool:
+        """A window that has just come is given the time to paint itself."""
+        if film.view.settled:
+            film.unsettled_ns = 0
+            return True
+        film.unsettled_ns = film.unsettled_ns or now
+        return now - film.unsettled_ns >= INSIST_AFTER_NS
 
     def _grab(self, film: _Film) -> None:
         picture = film.view.picture()

@@ -45,6 +45,9 @@ class View(Protocol):
     def pump(self) -> None:
         """Take in what the desktop reports."""
 
+    def refresh(self) -> None:
+        """See which windows there are, if that changed. Costs more than ``pump``."""
+
     @property
     def changed(self) -> bool:
         """``picture`` would differ from the one before."""

@@ -74,10 +74,7 @@ class X11View:
         self._begun = True
         for event in self._display.events():
             self._take(event)
-        if self._coming:
-            self._find()
-        elif self._moved:
-            self._locate()
+        self.refresh()
         for pixels in self._windows.values():
             pixels.forget()
             pixels.ask_to_repaint()
@@ -92,6 +89,13 @@ class X11View:
                     pixels.learn()
             for event in self._display.events():  # what came with the replies
                 self._take(event)
+
+    def refresh(self) -> None:
+        """See ``windows.View``."""
+        if self._coming:
+            self._find()
+        elif self._moved:
+            self._locate()
 
     @property
     def changed(self) -> bool:
@@ -113,17 +117,15 @@ class X11View:
         """See ``windows.View``."""
         if not self._begun:
             return None
-        if self._coming:
-            self._find()
-        elif self._moved:
-            self._locate()
+        self.refresh()
         for pixels in self._windows.values():
             if pixels.damaged:
                 pixels.learn()
                 self._coming |= not pixels.read()
-        for event in self._display.events():  # what came with the replies
+        picture = self._compose()
+        for event in self._display.events():  # what came with the replies would not wake anybody
             self._take(event)
-        return self._compose()
+        return picture
 
     def close(self) -> None:
         """See ``windows.View``."""
@@ -180,7 +182,18 @@ class X11View:
         for pixels in self._windows.values():
             if pixels.place is not None:
                 _lay(canvas, frame, pixels, pixels.place)
+        self._point(canvas, frame)
         return canvas
+
+    def _point(self, canvas: Pixels, frame: Place) -> None:
+        """Draw the mouse pointer, if it is over one of the application's windows and nobody else's lies between."""
+        display = self._display
+        where, cursor = display.replies((display.core.QueryPointer(display.root), display.fixes.GetCursorImage()))
+        if where is None or cursor is None or where.child not in self._frames | set(self._windows):
+            return
+        image = np.frombuffer(bytes(cursor.cursor_image.buf()), np.uint8).reshape(cursor.height, cursor.width, 4)
+        place = Place(cursor.x - cursor.xhot, cursor.y - cursor.yhot, cursor.width, cursor.height)
+        _blend(canvas, frame, place, image, image[..., 3] > 0)
 
     def _select(self, mask: int) -> None:
         self._display.core.ChangeWindowAttributes(self._display.root, xcffib.xproto.CW.EventMask, [mask])
@@ -193,22 +206,30 @@ def _area(pixels: WindowPixels) -> int:
 
 def _lay(canvas: Pixels, frame: Place, pixels: WindowPixels, place: Place) -> None:
     """The known pixels of a window, at its place on the canvas; colours are premultiplied where there is alpha."""
+    there, here = _overlap(frame, place)
+    if pixels.depth == 32:
+        opaque = pixels.image[..., 3] == 255
+        _blend(canvas, frame, place, pixels.image, pixels.known & ~opaque)
+        np.copyto(canvas[there], pixels.image[here], where=(pixels.known & opaque)[here][..., None])
+    elif pixels.all_known:
+        canvas[there] = pixels.image[here]
+    else:
+        np.copyto(canvas[there], pixels.image[here], where=pixels.known[here][..., None])
+
+
+def _blend(canvas: Pixels, frame: Place, place: Place, image: Pixels, where: npt.NDArray[np.bool_]) -> None:
+    """Lay what is partly transparent over what is there."""
+    there, here = _overlap(frame, place)
+    rows, columns = np.nonzero(where[here])
+    source, target = image[here][rows, columns], canvas[there]
+    through = target[rows, columns].astype(np.uint16) * (255 - source[:, 3:].astype(np.uint16)) // 255
+    target[rows, columns] = np.minimum(through + source, 255).astype(np.uint8)
+
+
+def _overlap(frame: Place, place: Place) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where ``place`` meets ``frame``: rows and columns of the one that is inside, and of its own; may be empty."""
     x, y = place.x - frame.x, place.y - frame.y
     left, top = max(0, x), max(0, y)
-    right, bottom = min(frame.width, x + place.width), min(frame.height, y + place.height)
-    if left >= right or top >= bottom:
-        return
-    target = canvas[top:bottom, left:right]
-    source = pixels.image[top - y : bottom - y, left - x : right - x]
-    known: npt.NDArray[np.bool_] = pixels.known[top - y : bottom - y, left - x : right - x]
-    if pixels.depth == 32:
-        opaque = source[..., 3] == 255
-        rows, columns = np.nonzero(known & ~opaque)
-        through = target[rows, columns].astype(np.uint16) * (255 - source[rows, columns, 3:].astype(np.uint16)) // 255
-        blended = np.minimum(through + source[rows, columns], 255)
-        target[rows, columns] = blended.astype(np.uint8)
-        known = known & opaque
-    elif pixels.all_known:
-        target[:] = source
-        return
-    np.copyto(target, source, where=known[..., None])
+    right, bottom = max(left, min(frame.width, x + place.width)), max(top, min(frame.height, y + place.height))
+    there = (slice(top, bottom), slice(left, right))
+    return there, (slice(top - y, bottom - y), slice(left - x, right - x))

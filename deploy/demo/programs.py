@@ -108,7 +108,7 @@ def display(log: Path) -> Iterator[str]:
         return
     read_end, write_end = os.pipe()
     with log.open("ab") as file:
-        command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+        command = ["Xvfb", "-displayfd", str(write_end), "-screen", "0", "1280x900x24", "-nolisten", "tcp", "-noreset"]
         process = subprocess.Popen(command, pass_fds=(write_end,), stdout=file, stderr=file)
     os.close(write_end)
     try:

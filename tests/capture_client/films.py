@@ -114,6 +114,12 @@ class Desk:
         self.sign.show(paused=False)
         self.camera.do(StartCamera(self.recording, self.answered_at_ns))
 
+    def next_call(self) -> None:
+        """Another recording; the former one is erased."""
+        self.spool.erase(self.recording)
+        self.recording = secrets.token_hex(16)
+        self.said.clear()
+
     def stop(self) -> list[Picture]:
         """Hang up; the film as it was kept."""
         self.ended_at_ns = time.time_ns()

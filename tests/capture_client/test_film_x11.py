@@ -109,9 +109,27 @@ def test_the_applications_own_menus_are_in_the_film_and_nothing_behind_them(disp
     assert [p.canary_pixels for p in pictures] == [0] * len(pictures)
 
 
+def test_the_pointer_is_drawn_over_the_application_and_not_when_another_window_lies_between(
+    display: str, at_desk: Desk
+) -> None:
+    x, y = 600, 500  # of the screen; the window's client area there is empty and grey
+
+    def dark_near_pointer(picture: Picture) -> int:
+        return int((picture.rgb[y - 110 : y - 60, x - 126 : x - 86].max(axis=2) < 60).sum())
+
+    with business_window(display):
+        xdotool(display, "mousemove", x, y)
+        pictures = filmed(at_desk, 0.5)
+        assert dark_near_pointer(pictures[-1]) > 20
+        with canary(display, "200x100+540+450"):
+            at_desk.next_call()
+            pictures = filmed(at_desk, 0.5)
+    assert dark_near_pointer(pictures[-1]) == 0
+
+
 def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: Desk) -> None:
     with business_window(display) as business:
-        window = wait_for_window(display, "SipgateDemo", business.pid)
+        window = wait_for_window(display, "SipgateDemo", business)
         at_desk.start()
         at_desk.wait_for("filming")
         time.sleep(0.3)
@@ -121,6 +139,7 @@ def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: D
         restored_ns = time.time_ns()
         xdotool(display, "windowmap", "--sync", window)
         at_desk.until(lambda: next((s for s in at_desk.states()[2:] if s.state == "filming"), None), "second filming")
+        time.sleep(0.4)
         pictures = at_desk.stop()
     while_hidden = [p for p in pictures if hidden.last_frame_ns <= p.at_ns < restored_ns]
     assert while_hidden
@@ -130,7 +149,7 @@ def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: D
 
 def test_a_resized_window_goes_on_in_its_new_size_with_a_keyframe(display: str, at_desk: Desk) -> None:
     with business_window(display) as business:
-        window = wait_for_window(display, "SipgateDemo", business.pid)
+        window = wait_for_window(display, "SipgateDemo", business)
         at_desk.start()
         at_desk.wait_for("filming")
         time.sleep(0.4)
@@ -157,7 +176,7 @@ def test_a_closed_window_gives_a_card(display: str, at_desk: Desk) -> None:
 
 def test_a_window_whose_title_no_longer_matches_is_not_filmed(display: str, at_desk: Desk) -> None:
     with business_window(display) as business:
-        window = wait_for_window(display, "SipgateDemo", business.pid)
+        window = wait_for_window(display, "SipgateDemo", business)
         at_desk.start(Application(window_class="SipgateDemo", title="Orders*"))
         at_desk.wait_for("filming")
         xdotool(display, "set_window", "--name", "Private mail", window)

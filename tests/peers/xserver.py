@@ -57,7 +57,18 @@ def x_server_process() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     read_end, write_end = os.pipe()
     # Not the lowest free one: a client of a server that has ended must not find the next test's in its place.
     number = f":{random.randrange(1000, 60000)}"
-    command = ["Xvfb", number, "-displayfd", str(write_end), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    command = [
+        "Xvfb",
+        number,
+        "-displayfd",
+        str(write_end),
+        "-screen",
+        "0",
+        "1280x900x24",
+        "-nolisten",
+        "tcp",
+        "-noreset",
+    ]
     with _program(command, None, pass_fds=(write_end,)) as process:
         os.close(write_end)
         with os.fdopen(read_end) as numbers:
@@ -70,8 +81,7 @@ def x_server_process() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
 @contextmanager
 def business_window(display: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """The demo's order form, on the screen."""
-    with _program([SYSTEM_PYTHON, str(BUSINESS_WINDOW), *arguments], display) as process:
-        wait_for_window(display, "SipgateDemo", process.pid)
+    with program(display, [SYSTEM_PYTHON, str(BUSINESS_WINDOW), *arguments], "SipgateDemo") as process:
         yield process
 
 
@@ -79,8 +89,7 @@ def business_window(display: str, *arguments: str) -> Iterator[subprocess.Popen[
 def canary(display: str, geometry: str, *, moving: bool = False, above: bool = True) -> Iterator[None]:
     """Another program's window, magenta all over."""
     words = ("moving" if moving else "still", "above" if above else "managed")
-    with _program([SYSTEM_PYTHON, "-c", _CANARY, geometry, *words], display) as process:
-        wait_for_window(display, CANARY_CLASS, process.pid)
+    with program(display, [SYSTEM_PYTHON, "-c", _CANARY, geometry, *words], CANARY_CLASS):
         yield
 
 
@@ -88,17 +97,17 @@ def canary(display: str, geometry: str, *, moving: bool = False, above: bool = T
 def program(display: str, command: list[str], window_class: str) -> Iterator[subprocess.Popen[bytes]]:
     """A program of the test's own, once its window is there."""
     with _program(command, display) as process:
-        wait_for_window(display, window_class, process.pid)
+        wait_for_window(display, window_class, process)
         yield process
 
 
-def wait_for_window(display: str, window_class: str, pid: int | None = None) -> int:
-    """The X id of the visible window of this class."""
+def wait_for_window(display: str, window_class: str, process: subprocess.Popen[bytes] | None = None) -> int:
+    """The X id of the visible window of this class, which ``process`` is to show."""
     found: list[int] = []
 
     def seen() -> bool:
-        if pid is not None and not Path(f"/proc/{pid}").exists():
-            raise PeerError(f"the program with window {window_class} has ended")
+        if process is not None and process.poll() is not None:
+            raise PeerError(f"the program with window {window_class} has ended, status {process.returncode}")
         found[:] = windows(display, window_class)
         return bool(found)
 
