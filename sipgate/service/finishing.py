@@ -178,6 +178,9 @@ class Finishing:
         ended_at_ns = call.ended_at_ns
         if ended_at_ns is None:  # the server was killed during the call: it lasted as far as was sealed
             ended_at_ns = call.answered_at_ns + sealed_length_ns(folder / SOUND, keys.data_key)
+            if ended_at_ns == call.answered_at_ns:
+                self._vault.destroy(call.recording)
+                raise ErasedError("nothing of it was recorded")
         return FinishJob(
             recording=call.recording,
             folder=folder,

@@ -8,6 +8,7 @@ What cannot be read fails closed: the last good exclusions go on refusing, and n
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class PolicyKeeper:
         self._file_seen: tuple[int, int, int] | None = None
         self._revision: int | None = None
         self._last: Policy | None = None
+        self._refreshing = threading.Lock()  # else a policy read before a change could be given after the one with it
         self.file_error: str | None = None
         self.register_error: str | None = None
 
@@ -61,6 +63,15 @@ class PolicyKeeper:
 
     def check(self) -> None:
         """Bring core a new policy if anything changed. Blocks on the disk: not in the event loop."""
+        with self._refreshing:
+            self._check()
+
+    def refresh(self) -> None:
+        """Build the policy afresh and give it to core. In force, for calls under way too, once core has handled it."""
+        with self._refreshing:
+            self._refresh()
+
+    def _check(self) -> None:
         file_changed = self._file_changed()
         try:
             revision = self._register.revision()
@@ -68,10 +79,9 @@ class PolicyKeeper:
             self._register_failed(error)
             return
         if file_changed or revision != self._revision or self.register_error:
-            self.refresh()
+            self._refresh()
 
-    def refresh(self) -> None:
-        """Build the policy afresh and give it to core. In force, for calls under way too, once core has handled it."""
+    def _refresh(self) -> None:
         self._read_file()
         try:
             self._revision = self._register.revision()

@@ -7,8 +7,11 @@ key or folder, neither entry nor row  it was opened, and never began, or its era
 
 from __future__ import annotations
 
+import fcntl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from sipgate.errors import StoreError
 from sipgate.register.register import Register
@@ -23,6 +26,19 @@ class Left:
     unfinished: tuple[EndedCall, ...]
     awaiting_film: tuple[EndedCall, ...]
     erased: int
+
+
+@contextmanager
+def sole_service(data: Path) -> Iterator[None]:
+    """Be the only service on this store, or raise StoreError: a second one would take the first one's calls for a
+    dead predecessor's. The lock goes with the process, however it ends."""
+    path = data / "service.lock"
+    try:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise StoreError(f"{path}: another `sipgate serve` runs on this store: stop it first") from error
 
 
 def recover(vault: Vault, register: Register) -> Left:

@@ -27,9 +27,10 @@ from sipgate.service.finishing import Finishing
 from sipgate.service.health import HealthDesk
 from sipgate.service.metrics import register_metrics
 from sipgate.service.policy import PolicyKeeper
-from sipgate.service.recovery import recover
+from sipgate.service.recovery import recover, sole_service
 from sipgate.service.stage import Stage
 from sipgate.service.stores import Stores
+from sipgate.service.worker import end_with_the_service
 from sipgate.taps.siprec import SiprecTap
 from sipgate.workstations.broker import EmbeddedBroker
 from sipgate.workstations.link import WorkstationLink
@@ -52,7 +53,9 @@ class Server:
         self._config, self._clock = stores.configuration, stores.now_ns
         self._stopping = asyncio.Event()
         self._authority = Authority(self._config.store.keys)
-        self._workers = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        self._workers = ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_the_service
+        )
         self._receiver = Receiver(self._config.media, self._clock, self._post)
         self._keeper = PolicyKeeper(self._config, self._clock, stores.register, self._post)
         self._finishing = Finishing(
@@ -127,6 +130,7 @@ class Server:
             log.info("stopping")
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        stack.enter_context(sole_service(self._config.store.data))
         stack.callback(self._workers.shutdown)
         mqtt_port = await stack.enter_async_context(self._embedded_broker())
         self._link = self._new_link(mqtt_port)
@@ -268,7 +272,7 @@ class Server:
 
     def _console_parts(self, health: HealthDesk, mqtt_port: int) -> ConsoleParts:
         stores, metrics = self._stores, CollectorRegistry()
-        register_metrics(metrics, self._stage, self._finishing, self._link, health)
+        register_metrics(metrics, self._stage, self._receiver, self._finishing, self._link, health)
         workstations = stores.register.workstations
         routes = workstation_routes(
             WorkstationParts(
