@@ -41,9 +41,20 @@ class Store(_Section):
 class Listen(_Section):
     """One socket on which SIP is heard."""
 
-    transport: Literal["udp", "tcp"] = "udp"
+    transport: Literal["udp", "tcp", "tls"] = "udp"
     address: IPAddress = IPv4Address("127.0.0.1")
     port: Port = 5060
+    certificate: Path | None = Field(None, description="tls: PEM, chain included; left out: of sipgate's own authority")
+    key: Path | None = Field(None, description="tls: PEM, the certificate's private key")
+    client_ca: Path | None = Field(None, description="tls: PEM of who signs the certificates that clients may show")
+
+    @model_validator(mode="after")
+    def _tls_alone(self) -> Listen:
+        if self.transport != "tls" and (self.certificate or self.key or self.client_ca):
+            raise ValueError('certificate, key and client_ca are for transport = "tls"')
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: write both, or neither for sipgate's own authority")
+        return self
 
 
 class Connection(_Section):
@@ -54,6 +65,11 @@ class Connection(_Section):
     begins: Literal["answer", "early"] = Field(
         description="'answer' when this client opens its session once the call is answered; 'early' when it may do so "
         "at ringing or early media: then nothing is recorded until other evidence of the answer (RULES R2)"
+    )
+    certificate: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._:@-]{1,253}$",
+        description="the name in its TLS certificate (subjectAltName, else CN): then it is heard over TLS alone",
     )
     announcement: Literal["before-answer"] = Field(
         description="the caller's announcement has ended before the line answers, played by the PBX (RULES R10)"
@@ -76,6 +92,9 @@ class Siprec(_Section):
         names = [c.name for c in self.connection]
         if len(set(names)) != len(names):
             raise ValueError("two connections have the same name")
+        verified = any(listen.client_ca is not None for listen in self.listen)
+        if not verified and any(c.certificate is not None for c in self.connection):
+            raise ValueError('a connection names a certificate: write client_ca in a [[siprec.listen]] with "tls"')
         return self
 
 
@@ -187,4 +206,11 @@ def _anchored(found: Configuration, folder: Path) -> Configuration:
     store = Store(data=folder / found.store.data, keys=folder / found.store.keys)
     file = found.lines.exclusions_file
     lines = Lines(exclusions_file=folder / file if file is not None else None)
-    return found.model_copy(update={"store": store, "lines": lines})
+    listen = tuple(_anchored_listen(socket, folder) for socket in found.siprec.listen)
+    siprec = found.siprec.model_copy(update={"listen": listen})
+    return found.model_copy(update={"store": store, "lines": lines, "siprec": siprec})
+
+
+def _anchored_listen(socket: Listen, folder: Path) -> Listen:
+    files = {"certificate": socket.certificate, "key": socket.key, "client_ca": socket.client_ca}
+    return socket.model_copy(update={name: folder / file for name, file in files.items() if file is not None})

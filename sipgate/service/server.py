@@ -74,6 +74,7 @@ class Server:
             str(self._config.media.address),
             self._clock,
             self._observed,
+            lambda: self._authority.server_ssl_context(self._certificate_names()),
         )
         names = self._certificate_names()
         self._broker = (
@@ -95,7 +96,8 @@ class Server:
     def _certificate_names(self) -> tuple[str, ...]:
         mqtt = self._config.mqtt
         own = (str(self._broker_address()), *((mqtt.advertised_host,) if mqtt.advertised_host else ()))
-        return tuple(dict.fromkeys((*self._config.console.names, *own)))
+        sip = (str(listen.address) for listen in self._config.siprec.listen if listen.transport == "tls")
+        return tuple(dict.fromkeys((*self._config.console.names, *own, *sip)))
 
     def _broker_address(self) -> IPAddress:
         """Where the server itself reaches its own broker."""

@@ -89,13 +89,15 @@ PHRASES = {
 class Flow:
     """Where a message came from, and where what answers it goes.
 
-    ``channel`` is the shell's number of a listening UDP socket or of a TCP connection.
+    ``channel`` is the shell's number of a listening UDP socket or of a connection. ``names``: those of the certificate
+    by which the peer proved itself over TLS.
     """
 
     transport: str
     channel: int
     address: str = field(repr=False)
     port: int = field(repr=False)
+    names: frozenset[str] = field(default=frozenset(), repr=False)
 
     @property
     def reliable(self) -> bool:

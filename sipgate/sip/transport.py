@@ -1,13 +1,16 @@
-"""UDP and TCP: the thin asyncio shell around ``UserAgentServer``.
+"""UDP, TCP and TLS: the thin asyncio shell around ``UserAgentServer``.
 
-Peers that are not let in get no answer at all: their datagrams are dropped unread, their connections closed at once.
+Peers that are not let in get no answer at all: their datagrams are dropped unread, their connections closed at once
+(over TLS after the handshake, which shows who they are).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import cast
 
@@ -20,6 +23,7 @@ Bound = tuple[str, str, int]
 
 _RECEIVE_BUFFER = 4 << 20  # bytes: a second of 1000 INVITEs, should the loop be busy
 _PARTIAL_SECONDS = 64 * T1 / 1e9  # a message that has begun must end within it
+_HANDSHAKE_SECONDS = 10.0
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 5), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3))  # a dead peer shows in about 11 s
 
 
@@ -30,13 +34,15 @@ class SipTransport:
         self,
         uas: UserAgentServer,
         now_ns: Callable[[], int],
-        admits: Callable[[str], bool],
+        admits: Callable[[Flow], bool],
         handle: Callable[[list[UasEvent], int], None],
         lost: Callable[[Flow], None],
+        names_of: Callable[[Mapping[str, object] | None], frozenset[str]] = lambda _: frozenset(),
     ) -> None:
         self.uas = uas
         self.now_ns = now_ns
         self.admits = admits
+        self.names_of = names_of
         self.lost = lost
         self.bound: tuple[Bound, ...] = ()
         self._handle = handle
@@ -49,8 +55,8 @@ class SipTransport:
         self._timer_at = 0
         self._closing = False
 
-    async def bind(self, transport: str, address: str, port: int) -> None:
-        """Listen. Raises OSError when the port is taken or the address is not ours."""
+    async def bind(self, transport: str, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen; ``tls`` for transport "tls". Raises OSError when the port is taken or the address is not ours."""
         loop = asyncio.get_running_loop()
         channel = next(self._channels)
         if transport == "udp":
@@ -61,7 +67,10 @@ class SipTransport:
             listening: socket.socket = endpoint.get_extra_info("socket")
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         else:
-            server = await loop.create_server(lambda: _Connection(self, channel), address, port)
+            timeout = None if tls is None else _HANDSHAKE_SECONDS
+            server = await loop.create_server(
+                lambda: _Connection(self, transport, channel), address, port, ssl=tls, ssl_handshake_timeout=timeout
+            )
             self._servers.append(server)
             listening = server.sockets[0]
         name = listening.getsockname()
@@ -109,13 +118,13 @@ class SipTransport:
         self._wake()
 
     def opened(self, connection: asyncio.Transport) -> int:
-        """A TCP connection has been let in; returns its channel."""
+        """A connection has been let in; returns its channel."""
         channel = next(self._channels)
         self._connections[channel] = connection
         return channel
 
     def closed(self, flow: Flow) -> None:
-        """A TCP connection is gone."""
+        """A connection is gone."""
         self._connections.pop(flow.channel, None)
         if self._closing:
             return
@@ -154,28 +163,32 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """One datagram is one message; a blank one is a keep-alive."""
-        if self._shell.admits(addr[0]) and not data.isspace():
-            self._shell.take(data, Flow("udp", self._channel, addr[0], addr[1]))
+        flow = Flow("udp", self._channel, addr[0], addr[1])
+        if self._shell.admits(flow) and not data.isspace():
+            self._shell.take(data, flow)
 
 
 class _Connection(asyncio.Protocol):
-    """One TCP connection."""
+    """One connection, over TCP or TLS."""
 
-    def __init__(self, shell: SipTransport, channel: int) -> None:
+    def __init__(self, shell: SipTransport, kind: str, channel: int) -> None:
         self._shell = shell
         self._framer = Framer()
-        self._flow = Flow("tcp", channel, "", 0)
+        self._flow = Flow(kind, channel, "", 0)
         self._transport: asyncio.Transport | None = None
         self._overdue: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the peer in, or close."""
         peer = transport.get_extra_info("peername")
-        if peer is None or not self._shell.admits(peer[0]):
+        if peer is not None:
+            names = self._shell.names_of(transport.get_extra_info("peercert"))
+            self._flow = replace(self._flow, address=peer[0], port=peer[1], names=names)
+        if peer is None or not self._shell.admits(self._flow):
             transport.close()
             return
         self._transport = cast("asyncio.Transport", transport)
-        self._flow = Flow("tcp", self._shell.opened(self._transport), peer[0], peer[1])
+        self._flow = replace(self._flow, channel=self._shell.opened(self._transport))
         stream: socket.socket = transport.get_extra_info("socket")
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEP_ALIVE:

@@ -152,7 +152,7 @@ class UserAgentServer:
         request, transaction = call.pending
         call.pending = None
         self._waiting.pop(transaction, None)
-        extra = [("Contact", self._contact(call.flow)), *_CAPABILITIES]
+        extra = [("Contact", self._contact_for(request, call.flow)), *_CAPABILITIES]
         extra += [("Record-Route", route) for route in request.fields.get("record-route", ())]
         if body:
             extra.append(("Content-Type", "application/sdp"))
@@ -258,7 +258,9 @@ class UserAgentServer:
             self._respond(request, transaction, 503, now, None, [RETRY_AFTER])
             return []
         if request.method == "OPTIONS":
-            self._respond(request, transaction, 200, now, None, [("Contact", self._contact(flow)), *_CAPABILITIES])
+            self._respond(
+                request, transaction, 200, now, None, [("Contact", self._contact_for(request, flow)), *_CAPABILITIES]
+            )
             return []
         first = (request.call_id, request.from_tag, request.sequence)
         call = Call(dialog_of(request, transaction.to_tag or ""), first, flow, (request, transaction))
@@ -323,6 +325,11 @@ class UserAgentServer:
         flow = transaction.flow
         data = reply(request.fields, flow, status, reason=reason, to_tag=transaction.to_tag, extra=extra)
         self._transactions.respond(transaction, status, data, now)
+
+    def _contact_for(self, request: Request, flow: Flow) -> str:
+        contact = self._contact(flow)
+        secure = request.uri[:5].lower() == "sips:"  # then our Contact must be, too (§12.1.1)
+        return contact.replace("<sip:", "<sips:", 1) if secure else contact
 
     def _refuse_raw(self, raw: Raw, flow: Flow, error: SipError) -> None:
         """Answer a malformed request without a transaction; never an ACK, never a response (§8.2.7, §17.1.1.3)."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -26,6 +27,7 @@ from sipgate.sip.message import Flow, Request
 from sipgate.sip.rsmetadata import Metadata
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import RETRY_AFTER, Call, Invited, Modified, Over, UasEvent, UserAgentServer, companions
+from sipgate.taps import tls
 from sipgate.taps.offers import acceptable, read_offer
 from sipgate.taps.parties import label_sides, participant_sides, parties_of, uris_of
 
@@ -66,6 +68,7 @@ class SiprecTap:
         media_address: str,
         now_ns: Callable[[], int],
         emit: Callable[[Event], None],
+        own_tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.unreadable = 0  # metadata of which no party could be read: an alarm for health that names no one
         self._siprec = siprec
@@ -75,10 +78,13 @@ class SiprecTap:
         self._emit = emit
         self._sessions: dict[int, _Session] = {}
         self._numbers: dict[Call, int] = {}
-        self._connections: dict[str, config.Connection | None] = {}
+        self._own_tls = own_tls
+        self._connections: dict[tuple[str, frozenset[str]], config.Connection | None] = {}
         self._probes: set[asyncio.Task[None]] = set()
         self._uas = UserAgentServer(lambda: secrets.token_hex(8), self._contact, self._sent_by)
-        self._transport = SipTransport(self._uas, now_ns, self._admits, self._handle, self._connection_lost)
+        self._transport = SipTransport(
+            self._uas, now_ns, self._admits, self._handle, self._connection_lost, tls.names_of
+        )
 
     @property
     def bound(self) -> tuple[tuple[str, str, int], ...]:
@@ -97,12 +103,14 @@ class SiprecTap:
     async def start(self) -> None:
         """Listen on every configured socket. Raises ConfigurationError naming the key of one that cannot be had."""
         for index, listen in enumerate(self._siprec.listen):
+            key = f"siprec.listen.{index}"
+            context = tls.context_for(listen, key, self._own_context) if listen.transport == "tls" else None
             try:
-                await self._transport.bind(listen.transport, str(listen.address), listen.port)
+                await self._transport.bind(listen.transport, str(listen.address), listen.port, context)
             except OSError as error:
                 await self._transport.close()
                 raise ConfigurationError(
-                    f"siprec.listen.{index}: {listen.transport} {listen.address} port {listen.port} cannot be had "
+                    f"{key}: {listen.transport} {listen.address} port {listen.port} cannot be had "
                     f"({error.strerror}); write another address or port, or stop who has it"
                 ) from error
 
@@ -189,7 +197,7 @@ class SiprecTap:
             self._uas.postpone(call, now)
 
     def _invited(self, call: Call, request: Request, now: int) -> None:
-        connection = self._connection_of(call.flow.address)
+        connection = self._connection_of(call.flow)
         found = read_offer(request)
         if found.description is None:
             raise SipError("an INVITE without an offer cannot be answered yet", 488)
@@ -270,18 +278,29 @@ class SiprecTap:
         _disarm(session)
         del self._numbers[session.call]
 
-    def _admits(self, address: str) -> bool:
-        return self._connection_of(address) is not None
+    def _own_context(self) -> ssl.SSLContext:
+        if self._own_tls is None:
+            raise ConfigurationError("siprec.listen: there is no authority of sipgate's own; write certificate and key")
+        return self._own_tls()
 
-    def _connection_of(self, address: str) -> config.Connection | None:
-        if address not in self._connections:
-            peer = ip_address(address.partition("%")[0])
+    def _admits(self, flow: Flow) -> bool:
+        return self._connection_of(flow) is not None
+
+    def _connection_of(self, flow: Flow) -> config.Connection | None:
+        who = (flow.address, flow.names)
+        if who not in self._connections:
+            peer = ip_address(flow.address.partition("%")[0])
             peer = getattr(peer, "ipv4_mapped", None) or peer
-            found = (c for c in self._siprec.connection if any(peer in network for network in c.addresses))
+            found = (
+                c
+                for c in self._siprec.connection
+                if any(peer in network for network in c.addresses)
+                and (c.certificate is None or c.certificate.lower() in flow.names)
+            )
             if len(self._connections) > 10_000:  # strangers may be many
                 self._connections.clear()
-            self._connections[address] = next(found, None)
-        return self._connections[address]
+            self._connections[who] = next(found, None)
+        return self._connections[who]
 
     def _connection_lost(self, flow: Flow) -> None:
         calls = self._uas.calls_on(flow)
@@ -303,7 +322,8 @@ class SiprecTap:
         self._transport.flush()
 
     def _contact(self, flow: Flow) -> str:
-        return f"<sip:{self._host_port(flow)}{';transport=tcp' if flow.reliable else ''}>;+sip.srs"
+        transport = f";transport={flow.transport}" if flow.reliable else ""
+        return f"<sip:{self._host_port(flow)}{transport}>;+sip.srs"
 
     def _sent_by(self, flow: Flow) -> str:
         return f"{flow.transport.upper()} {self._host_port(flow)}"
@@ -339,7 +359,7 @@ def _port_of(target: str) -> int:
         uri = read_uri(target)
     except GrammarError:
         return 5060
-    return uri.port or (5061 if uri.scheme == "sips" else 5060)
+    return uri.port or (5061 if uri.scheme == "sips" or "transport=tls" in target.lower() else 5060)
 
 
 async def _reaches(address: str, port: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar, cast
 
@@ -33,14 +33,30 @@ def wait(recorder: Recorder, offered: Offered) -> None:
 class Recorder:
     """The tap, what it emitted, and how a service would react."""
 
-    def __init__(self, decide: Decide, restream: bool, begins: str, peers: str) -> None:
+    def __init__(
+        self,
+        decide: Decide,
+        restream: bool,
+        begins: str,
+        peers: str,
+        listen: Sequence[Mapping[str, object]] = (),
+        connections: Sequence[Mapping[str, object]] = (),
+    ) -> None:
         self.events: list[Event] = []
         self._decide = decide
         self._restream = restream
         self._news = asyncio.Event()
-        connection = {"name": "pbx", "addresses": [peers], "begins": begins, "announcement": "before-answer"}
+        connection: dict[str, object] = {
+            "name": "pbx",
+            "addresses": [peers],
+            "begins": begins,
+            "announcement": "before-answer",
+        }
         siprec = config.Siprec.model_validate(
-            {"listen": [{"port": 0}, {"transport": "tcp", "port": 0}], "connection": [connection]}
+            {
+                "listen": [{"port": 0}, {"transport": "tcp", "port": 0}, *listen],
+                "connection": [{**connection, **other} for other in connections or [{}]],
+            }
         )
         self.tap = SiprecTap(siprec, "FR", "127.0.0.1", time.time_ns, self._emit)
 
@@ -71,10 +87,16 @@ class Recorder:
 
 @asynccontextmanager
 async def recorder(
-    decide: Decide = accept, *, restream: bool = True, begins: str = "answer", peers: str = "127.0.0.0/8"
+    decide: Decide = accept,
+    *,
+    restream: bool = True,
+    begins: str = "answer",
+    peers: str = "127.0.0.0/8",
+    listen: Sequence[Mapping[str, object]] = (),
+    connections: Sequence[Mapping[str, object]] = (),
 ) -> AsyncIterator[Recorder]:
-    """A recorder that listens."""
-    found = Recorder(decide, restream, begins, peers)
+    """A recorder that listens over UDP, TCP and ``listen``. ``connections``: what each has unlike the usual one."""
+    found = Recorder(decide, restream, begins, peers, listen, connections)
     await found.tap.start()
     try:
         yield found

@@ -123,7 +123,7 @@ _WSINV = (
     b'from  : "R \\\\\\""     <sip:r@h.example>\r\n  ;\r\n  tag = 9\r\nMaX-fOrWaRdS: 0070\r\nCall-ID: own.ws\r\n'
     b"Content-Length   : 0\r\ncseq: 0009\r\n  INVITE\r\nVia  : SIP  /   2.0\r\n /UDP\r\n    192.0.2.2;branch=390x\r\n"
     b"s :\r\nOdd: ;;,,;;,;\r\nv:  SIP  / 2.0  / TCP   q.h.example  ;\r\n  branch  =   z9hG4bK9  ,\r\n"
-    b' SIP / 2.0 / UDP 192.0.2.3 ; branch=\r\n z9hG4bK3\r\nm:"Q \\"" <sip:r@h.example> ; novel =\r\n  x ; q = 0.3\r\n\r\n'
+    b' SIP / 2.0 / UDP 192.0.2.3 ; branch=\r\n z9hG4bK3\r\nm:"Q \\"" <sip:r@h.example> ; new =\r\n  x ; q = 0.3\r\n\r\n'
 )
 _METHOD = "!Odd-Method0123456789_*+`.%of'~"
 OWN: dict[str, bytes] = {
