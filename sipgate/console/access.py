@@ -54,7 +54,8 @@ class May:
             raise HTTPException(401, "sign in first", {"WWW-Authenticate": "Bearer"})
         await check_csrf(console, request, token)
         if self.roles and not self.roles & visitor.person.roles:
-            raise await run_in_threadpool(denied, console, visitor, "role")
+            recording = str(request.path_params.get("recording", ""))
+            raise await run_in_threadpool(_without_role, console, visitor, recording)
         return visitor
 
 
@@ -89,6 +90,11 @@ def denied(console: Console, visitor: Visitor, tried: str, recording: str | None
     about = {"recording": recording} if recording is not None else {}
     console.journal_after("denied", visitor.person, tried=tried, **about)
     return AccessError("Not found")
+
+
+def _without_role(console: Console, visitor: Visitor, recording: str) -> Exception:
+    _, exists = find(console, visitor, recording)
+    return denied(console, visitor, "role", recording if exists else None)
 
 
 def may_reach(person: Person, row: RecordingRow, now_ns: int) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from sipgate.console.app import create_app
 from sipgate.console.headers import SECURITY
 from sipgate.console.parts import FileLines, Health, HealthItem
 from sipgate.register.exclusions_file import FileLine
@@ -258,3 +262,74 @@ async def test_names_with_markup_stay_text(site: Site) -> None:
         again = await client.post("/excluded-lines", data={"line": '"><script>alert(1)</script>'})
     assert "&lt;script&gt;alert(2)" in page
     assert "<script>" not in page + again.text
+
+
+# --- the recording's page -----------------------------------------------------------------------------------------
+
+
+async def test_the_page_asks_again_for_a_reason_that_says_nothing(site: Site) -> None:
+    recording = site.record("tom")
+    async with site.client("ann") as client:
+        answer = await client.post(f"/recordings/{recording}/viewings", data={"reason": "x", "kind": "export"})
+    assert answer.status_code == 422
+    assert 'id="export-reason-error"' in answer.text
+    assert "<details open>" in answer.text
+    assert site.journalled("viewing") == []
+
+
+async def test_a_copy_is_taken_by_the_page_too(site: Site) -> None:
+    recording = site.record("tom")
+    async with site.client("ann") as client:
+        form = {"reason": "for the session", "kind": "export"}
+        answer = await client.post(f"/recordings/{recording}/viewings", data=form)
+        assert answer.headers["location"].startswith(f"/api/v1/recordings/{recording}/export?viewing=export.")
+        assert (await client.get(answer.headers["location"])).status_code == 200
+
+
+async def test_an_ended_viewing_asks_for_the_reason_again(site: Site) -> None:
+    recording = site.record("tom")
+    async with site.client("ann") as client:
+        page = await client.get(f"/recordings/{recording}?viewing=play.1.x")
+    assert page.status_code == 200
+    assert "The viewing has ended" in page.text
+    assert "<video" not in page.text
+
+
+async def test_a_recording_in_the_making_says_so_and_offers_nothing(site: Site) -> None:
+    recording = site.record("tom", state="finishing")
+    async with site.client("ann") as client:
+        page = (await client.get(f"/recordings/{recording}")).text
+    assert "Being prepared" in page
+    assert "<textarea" not in page
+    assert "Mark as reviewed" not in page
+
+
+async def test_a_removal_is_asked_for_by_the_page_too(site: Site) -> None:
+    site.register.exclusions.exclude("2100-2199", None, site.clock())
+    async with site.client("ada") as ada, site.client("dora") as dora:
+        assert (await ada.post("/excluded-lines/1/removal")).headers["location"] == "/excluded-lines?done=removal"
+        assert (await ada.post("/excluded-lines/7/removal")).status_code == 409
+        done = await dora.post("/excluded-lines/1/removal/confirmation")
+        assert done.headers["location"] == "/excluded-lines?done=removed"
+
+
+@pytest.mark.parametrize("path", ["/language/xx", "/static/console.py", "/static/..%2fapp.py", "/favicon.ico"])
+async def test_what_is_not_served_is_not_there(site: Site, path: str) -> None:
+    async with site.client() as client:
+        assert (await client.get(path)).status_code == 404
+
+
+async def test_routes_that_authenticate_themselves_are_served_beside_the_consoles(site: Site) -> None:
+    router = APIRouter()
+
+    @router.get("/workstation/v1/ca")
+    async def authority() -> str:
+        return "a certificate"
+
+    parts = replace(site.app.state.console.parts, routers=(router,), metrics=CollectorRegistry())
+    site.app = create_app(parts)
+    async with site.client() as client:
+        answer = await client.get("/workstation/v1/ca")
+        assert answer.json() == "a certificate"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert (await client.get("/workstation/v1/nothing")).json() == {"detail": "Not found"}
