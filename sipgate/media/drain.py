@@ -247,7 +247,7 @@ class Drain:
         headers = self._batch.headers[chosen]
         ssrcs, sequences, stamps = (headers[name].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
         since = arrivals[chosen] - self.answered[streams]
-        positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sound)
+        positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sizes[chosen], sound)
         calls = self.call[streams]
         high = self.high[calls]
         low = np.maximum(0, high - RING_UNITS * UNIT_BYTES)

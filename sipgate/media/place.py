@@ -7,21 +7,23 @@ arrival says when. From then on position = anchor + timestamp difference, whatev
 arrival and position differ by at most ``TOLERANCE_NS`` agrees with the anchor. When one does not agree (RFC 3550 leaves
 all of these to the sender), then:
 
-=====================================================  ===============================================================
- it is behind the highest sequence number              reordered: the anchor holds
- it is late, and one soon after it agrees              the network stalled, then delivered at once: the anchor holds
- it is early, and one soon after it agrees             the network's delay wavers: the anchor holds
- it is early by more than 0.9 s, and the same          its timestamp is wrong: not placed
- its SSRC was heard before, and agrees with that one   the old anchor holds (a straggler, sources that alternate)
- else: new SSRC, timestamp jump, pause, clock drift    anchored again, by the least delayed of the packets soon after
-=====================================================  ===============================================================
+=======================================================  =============================================================
+ it is behind the highest sequence number                reordered: the anchor holds
+ one soon after it agrees                                the network stalled, or its delay wavers: the anchor holds
+ the same, and it is early by more than 0.9 s            its timestamp is wrong: not placed
+ an anchor from before agrees, of its SSRC               that one is in force again (a straggler, sources in turn)
+ it is early by up to 0.4 s and follows without a break  the anchor was late, but holds: else sound would be overwritten
+ it is late by up to 0.6 s, for less than 150 ms yet     not to be judged before more has come: the anchor holds
+ else: new SSRC, timestamp jump, pause, clock drift      anchored again, by the least delayed of the packets soon after
+=======================================================  =============================================================
 
 Anchors lie on whole milliseconds (one unit), so that packets of whole milliseconds fill whole units.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +37,16 @@ EARLIEST_NS: Final = 900_000_000
 """How early a packet may come and still find its place; the ring is ready for a little more."""
 REACH_NS: Final = 6_000_000_000
 """How late a packet may come and still find its place."""
+EARLY_NS: Final = 400_000_000
+"""How early the packets of an unbroken stream may come for good, before they are moved over sound placed already."""
+LONGEST_STALL_NS: Final = 600_000_000
+"""What comes this late without warning may be a stall of the network; later than that it is a pause."""
+DOUBT_NS: Final = 150_000_000
+_FORGOTTEN_NS: Final = 2_000_000_000
 MOST_REORDERED: Final = 300
-NOWHERE: Final = np.iinfo(np.int64).min
+NOWHERE: Final = int(np.iinfo(np.int64).min)
 _REMEMBERED: Final = 4
+_ASKED: Final = 64
 MOST_DROPOUT: Final = 3000  # RFC 3550 appendix A.1, MAX_DROPOUT
 
 Ints = npt.NDArray[np.int64]
@@ -54,38 +63,68 @@ def difference16(a: int, b: int) -> int:
     return ((a - b + 0x8000) & 0xFFFF) - 0x8000
 
 
+class Arrival(NamedTuple):
+    """What placing needs of one packet: its header, when it came (ns after the answer), how many samples it holds."""
+
+    ssrc: int
+    sequence: int
+    stamp: int
+    at_ns: int
+    samples: int
+
+
+class Anchor(NamedTuple):
+    """This RTP timestamp of this SSRC is this sample of the call."""
+
+    ssrc: int
+    stamp: int
+    position: int
+
+    def place(self, packet: Arrival) -> int:
+        """The packet's position, if this anchor holds."""
+        return self.position + difference32(packet.stamp, self.stamp)
+
+    def late_by(self, packet: Arrival) -> int:
+        """How much later than its position the packet came, ns."""
+        return packet.at_ns - self.place(packet) * SAMPLE_NS
+
+    def agrees(self, packet: Arrival) -> bool:
+        """Whether the packet came when it should have."""
+        return packet.ssrc == self.ssrc and abs(self.late_by(packet)) <= TOLERANCE_NS
+
+
 class Timeline:
-    """The anchors of one stream, and what its sequence numbers say was lost. One packet at a time: the careful way.
+    """The anchors of one stream, and what its sequence numbers say was lost. One packet at a time: the careful way."""
 
-    ``ssrc`` is None until the first packet. ``anchor`` is (RTP timestamp, position in samples).
-    """
-
-    __slots__ = ("anchor", "base", "counted", "highest", "lost_before", "others", "ssrc")
+    __slots__ = ("_before", "_doubt", "anchor", "base", "counted", "highest", "lost_before", "newest")
 
     def __init__(self) -> None:
-        self.ssrc: int | None = None
-        self.anchor = (0, 0)
-        self.others: dict[int, tuple[int, int]] = {}
+        self.anchor: Anchor | None = None
         self.base = self.highest = self.counted = self.lost_before = 0
+        self.newest = 0
+        """The timestamp of the packet with the highest sequence number."""
+        self._before: list[Anchor] = []
+        self._doubt: tuple[int, int] | None = None
 
     @property
     def lost(self) -> int:
         """Packets missing in the sequence so far (RFC 3550 appendix A.3); a duplicate hides one."""
-        if self.ssrc is None:
-            return self.lost_before
-        return self.lost_before + max(0, self.highest - self.base + 1 - self.counted)
+        return self.lost_before + (max(0, self.highest - self.base + 1 - self.counted) if self.counted else 0)
 
-    def place(self, ssrcs: list[int], sequences: list[int], stamps: list[int], arrivals: list[int]) -> list[int]:
-        """Positions in samples, NOWHERE for what cannot be believed. Arrivals in ns after the answer, in order."""
+    def place(self, packets: Sequence[Arrival]) -> list[int]:
+        """Positions in samples, NOWHERE for what cannot be believed. Packets in order of arrival."""
         positions = []
-        for i in range(len(ssrcs)):
-            positions.append(self._place_one(i, ssrcs, sequences, stamps, arrivals))
-            self.count(ssrcs[i], sequences[i])
+        for i, packet in enumerate(packets):
+            positions.append(self._place_one(packet, packets[i + 1 : i + 1 + _ASKED]))
+            highest = self.highest
+            self.count(packet.ssrc, packet.sequence)
+            if self.highest != highest or self.counted == 1:
+                self.newest = packet.stamp
         return positions
 
     def count(self, ssrc: int, sequence: int) -> None:
         """A packet came that takes a sequence number, sound or not; stragglers of another SSRC are not counted."""
-        if ssrc != self.ssrc:
+        if self.anchor is None or ssrc != self.anchor.ssrc:
             return
         ahead = self._ahead(sequence)
         if self.counted and abs(ahead) > MOST_DROPOUT:  # the sender began again without saying so
@@ -97,59 +136,58 @@ class Timeline:
             self.highest += ahead
         self.counted += 1
 
-    def _place_one(self, i: int, ssrcs: list[int], sequences: list[int], stamps: list[int], arrivals: list[int]) -> int:
-        ssrc, stamp, arrival = ssrcs[i], stamps[i], arrivals[i]
-        if ssrc != self.ssrc:
-            old = self.others.get(ssrc)
-            if old is not None and abs(_late_by(old, stamp, arrival)) <= TOLERANCE_NS:
-                return old[1] + difference32(stamp, old[0])
-            return self._begin_anew(i, ssrcs, stamps, arrivals)
-        late = _late_by(self.anchor, stamp, arrival)
-        position = self.anchor[1] + difference32(stamp, self.anchor[0])
-        if abs(late) <= TOLERANCE_NS or (0 < late <= REACH_NS and -MOST_REORDERED <= self._ahead(sequences[i]) <= 0):
-            return position
-        if self._agreed_soon(i, ssrcs, stamps, arrivals):
-            return position if late > -EARLIEST_NS else int(NOWHERE)
-        return self._begin_anew(i, ssrcs, stamps, arrivals)
-
     def _ahead(self, sequence: int) -> int:
         return difference16(sequence, self.highest & 0xFFFF)
 
-    def _agreed_soon(self, i: int, ssrcs: list[int], stamps: list[int], arrivals: list[int]) -> bool:
-        """Whether a packet that came soon after packet i agrees with the anchor in force."""
-        for j in range(i + 1, len(ssrcs)):
-            if arrivals[j] - arrivals[i] > AHEAD_NS or ssrcs[j] != self.ssrc:
-                return False
-            if abs(_late_by(self.anchor, stamps[j], arrivals[j])) <= TOLERANCE_NS:
-                return True
-        return False
+    def _place_one(self, packet: Arrival, following: Sequence[Arrival]) -> int:
+        anchor = self.anchor
+        for known in [anchor, *self._before] if anchor is not None else []:
+            if known.agrees(packet):
+                return self._return_to(known).place(packet)
+        if anchor is None or packet.ssrc != anchor.ssrc:
+            return self._begin_anew(packet, following)
+        late, ahead = anchor.late_by(packet), self._ahead(packet.sequence)
+        soon = [other for other in following if other.at_ns - packet.at_ns <= AHEAD_NS and other.ssrc == packet.ssrc]
+        if any(anchor.agrees(other) for other in soon):
+            return anchor.place(packet) if late > -EARLIEST_NS else NOWHERE
+        reordered = 0 < late <= REACH_NS and -MOST_REORDERED <= ahead <= 0
+        unbroken = -EARLY_NS <= late < 0 and ahead * packet.samples == difference32(packet.stamp, self.newest)
+        if reordered or unbroken or (-EARLY_NS <= late <= LONGEST_STALL_NS and self._in_doubt(packet, soon)):
+            return anchor.place(packet)
+        return self._begin_anew(packet, soon)
 
-    def _begin_anew(self, i: int, ssrcs: list[int], stamps: list[int], arrivals: list[int]) -> int:
-        """Anchor at packet i by the least delayed packet of those soon after it; returns packet i's position."""
-        least = previous = 0
-        for j in range(i + 1, len(ssrcs)):
-            if arrivals[j] - arrivals[i] > AHEAD_NS or ssrcs[j] != ssrcs[i]:
-                break
-            late = arrivals[j] - arrivals[i] - difference32(stamps[j], stamps[i]) * SAMPLE_NS
-            if late < previous - TOLERANCE_NS:  # another jump
-                break
+    def _return_to(self, known: Anchor) -> Anchor:
+        """An anchor that holds; one of the present SSRC's from before is in force again."""
+        if self.anchor is not None and known.ssrc == self.anchor.ssrc and known != self.anchor:
+            self._before = [self.anchor, *(other for other in self._before if other != known)]
+            self.anchor = known
+        return known
+
+    def _in_doubt(self, packet: Arrival, soon: Sequence[Arrival]) -> bool:
+        """Whether a disagreement is too young to be judged: what would decide it may come with the next drain."""
+        first, last = self._doubt or (packet.at_ns, packet.at_ns)
+        if packet.at_ns - last > _FORGOTTEN_NS:
+            first = packet.at_ns
+        self._doubt = (first, packet.at_ns)
+        return max([packet.at_ns, *(other.at_ns for other in soon)]) - first < DOUBT_NS
+
+    def _begin_anew(self, packet: Arrival, following: Sequence[Arrival]) -> int:
+        """Anchor at this packet, by the least delayed of those soon after it; returns its position."""
+        here = Anchor(packet.ssrc, packet.stamp, 0)
+        came = here.late_by(packet)
+        least = previous = came
+        for other in following:
+            late = here.late_by(other)
+            if other.at_ns - packet.at_ns > AHEAD_NS or other.ssrc != packet.ssrc or late < previous - TOLERANCE_NS:
+                break  # too late to tell, or another jump
             least, previous = min(least, late), late
-        if ssrcs[i] != self.ssrc:
-            if self.ssrc is not None:
-                self.lost_before = self.lost
-                self.others.pop(self.ssrc, None)
-                self.others[self.ssrc] = self.anchor
-                while len(self.others) > _REMEMBERED:
-                    del self.others[next(iter(self.others))]
-            self.ssrc, self.counted = ssrcs[i], 0
-        position = (arrivals[i] + least + UNIT_NS // 2) // UNIT_NS * UNIT_BYTES
-        self.anchor = (stamps[i], position)
-        return position
-
-
-def _late_by(anchor: tuple[int, int], stamp: int, arrival: int) -> int:
-    """How much later than its position a packet came, ns."""
-    return arrival - (anchor[1] + difference32(stamp, anchor[0])) * SAMPLE_NS
+        if self.anchor is not None:
+            self._before = [self.anchor, *self._before][:_REMEMBERED]
+        if self.anchor is None or packet.ssrc != self.anchor.ssrc:
+            self.lost_before, self.counted = self.lost, 0
+        self._doubt = None
+        self.anchor = here._replace(position=(least + UNIT_NS // 2) // UNIT_NS * UNIT_BYTES)
+        return self.anchor.position
 
 
 class Timelines:
@@ -158,22 +196,22 @@ class Timelines:
     def __init__(self, streams: int) -> None:
         self._careful: dict[int, Timeline] = {}
         self._anchored: Flags = np.zeros(streams, dtype=np.bool_)
-        self._ssrc, self._stamp, self._position, self._highest, self._counted = np.zeros((5, streams), dtype=np.int64)
+        self._use(np.zeros((6, streams), dtype=np.int64))
 
     def grow(self) -> None:
         """Room for twice as many streams."""
         self._anchored = np.concatenate([self._anchored, np.zeros_like(self._anchored)])
-        tables = np.stack([self._ssrc, self._stamp, self._position, self._highest, self._counted])
-        self._ssrc, self._stamp, self._position, self._highest, self._counted = np.hstack(
-            [tables, np.zeros_like(tables)]
-        )
+        self._use(np.hstack([self._tables, np.zeros_like(self._tables)]))
+
+    def _use(self, tables: Ints) -> None:
+        self._tables = tables
+        self._ssrc, self._stamp, self._position, self._highest, self._counted, self._newest = tables
 
     def begin(self, stream: int) -> None:
         """A new stream in this row."""
         self._careful[stream] = Timeline()
         self._anchored[stream] = False
-        for table in (self._ssrc, self._stamp, self._position, self._highest, self._counted):
-            table[stream] = 0
+        self._tables[:, stream] = 0
 
     def end(self, stream: int) -> None:
         """The row is free."""
@@ -184,7 +222,7 @@ class Timelines:
         return self._timeline(stream).lost
 
     def positions(
-        self, streams: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, arrivals: Ints, sound: Flags
+        self, streams: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, arrivals: Ints, sizes: Ints, sound: Flags
     ) -> Ints:
         """Positions in samples, NOWHERE for what cannot be believed; meaningless where not ``sound``.
 
@@ -193,20 +231,22 @@ class Timelines:
         """
         same = self._anchored[streams] & (ssrcs == self._ssrc[streams])
         ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
-        positions = self._position[streams] + ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        since = ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
+        positions: Ints = self._position[streams] + since
         agrees = np.abs(arrivals - positions * SAMPLE_NS) <= TOLERANCE_NS
         fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
         careful = np.unique(streams[sound & ~fine])
         fast = fine & ~np.isin(streams, careful) if careful.size else fine
         np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
         np.add.at(self._counted, streams[fast], 1)
+        newest = fast & sound & (ahead > 0)
+        self._newest[streams[newest]] = stamps[newest]
         for stream in careful:
             mine = streams == stream
             rows, others = np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound)
             timeline = self._timeline(int(stream))
-            positions[rows] = timeline.place(
-                ssrcs[rows].tolist(), sequences[rows].tolist(), stamps[rows].tolist(), arrivals[rows].tolist()
-            )
+            columns = (column[rows].tolist() for column in (ssrcs, sequences, stamps, arrivals, sizes))
+            positions[rows] = timeline.place([Arrival(*row) for row in zip(*columns, strict=True)])
             for row in others:
                 timeline.count(int(ssrcs[row]), int(sequences[row]))
             self._take_over(int(stream), timeline)
@@ -216,10 +256,13 @@ class Timelines:
         """The stream's timeline, brought up to date with what the arithmetic counted."""
         timeline = self._careful[stream]
         timeline.highest, timeline.counted = int(self._highest[stream]), int(self._counted[stream])
+        timeline.newest = int(self._newest[stream])
         return timeline
 
     def _take_over(self, stream: int, timeline: Timeline) -> None:
-        self._anchored[stream] = timeline.ssrc is not None
-        self._ssrc[stream] = timeline.ssrc or 0
-        self._stamp[stream], self._position[stream] = timeline.anchor
+        anchor = timeline.anchor
+        if anchor is not None:
+            self._anchored[stream] = True
+            self._ssrc[stream], self._stamp[stream], self._position[stream] = anchor
         self._highest[stream], self._counted[stream] = timeline.highest, timeline.counted
+        self._newest[stream] = timeline.newest

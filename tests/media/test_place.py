@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sipgate.media.place import NOWHERE, TOLERANCE_NS, Timeline, difference16, difference32
+from sipgate.media.place import NOWHERE, TOLERANCE_NS, Arrival, Timeline, difference16, difference32
 
 MS = 1_000_000
 
@@ -22,10 +22,10 @@ class Heard:
 def positions_ms(*packets: Heard, timeline: Timeline | None = None) -> list[float | None]:
     """Where a timeline places packets that one drain brought, in ms; None for nowhere."""
     placed = (timeline or Timeline()).place(
-        [p.ssrc for p in packets],
-        [p.sequence & 0xFFFF for p in packets],
-        [p.timestamp & 0xFFFFFFFF for p in packets],
-        [int(p.arrival_ms * MS) for p in packets],
+        [
+            Arrival(p.ssrc, p.sequence & 0xFFFF, p.timestamp & 0xFFFFFFFF, int(p.arrival_ms * MS), samples=160)
+            for p in packets
+        ]
     )
     return [None if at == NOWHERE else at / 8 for at in placed]
 
@@ -96,6 +96,47 @@ def test_one_packet_ahead_of_its_time_among_others_that_agree_is_not_placed() ->
     packets = steady(6)
     packets[3] = Heard(60, 3, 900_000)
     assert positions_ms(*packets) == [0, 20, 40, None, 80, 100]
+
+
+def test_a_stall_that_a_drain_cuts_in_two_moves_nothing() -> None:
+    """The first drain brings only the beginning of what the network held back; its end proves the anchor right."""
+    timeline = Timeline()
+    held_back = [Heard(900, p.sequence, p.timestamp) for p in steady(45)[20:]]
+    positions = positions_ms(*steady(20), *held_back[:5], timeline=timeline)
+    positions += positions_ms(*held_back[5:], *steady(5, start_ms=900, sequence=45, timestamp=7200), timeline=timeline)
+    assert positions == [20 * n for n in range(50)]
+
+
+def test_a_short_pause_in_which_the_senders_clock_stands_still_is_found_out() -> None:
+    timeline = Timeline()
+    positions_ms(*steady(5), timeline=timeline)
+    found = []
+    for drain in range(3):
+        after = steady(6, start_ms=600 + 120 * drain, sequence=5 + 6 * drain, timestamp=800 + 960 * drain)
+        found += positions_ms(*after, timeline=timeline)
+    late = [600 + 20 * n - at for n, at in enumerate(found) if at is not None]
+    assert late == [500] * 6 + [0] * 12
+
+
+def test_an_anchor_that_proves_wrong_is_given_up_for_the_one_before() -> None:
+    timeline = Timeline()
+    positions_ms(*steady(5), timeline=timeline)
+    positions_ms(Heard(2000, 5, 800), Heard(2001, 6, 960), timeline=timeline)  # a stall of 1.9 s, or a pause?
+    after = steady(5, start_ms=2020, sequence=101, timestamp=2020 * 8)  # a stall: the anchor was right
+    assert positions_ms(*after, timeline=timeline) == [2020, 2040, 2060, 2080, 2100]
+
+
+def test_an_unbroken_stream_that_comes_earlier_from_some_moment_on_overwrites_nothing() -> None:
+    timeline = Timeline()
+    slow = [Heard(p.arrival_ms + 300, p.sequence, p.timestamp) for p in steady(20)]
+    positions = positions_ms(*slow, timeline=timeline)
+    positions += positions_ms(*steady(40, start_ms=400, sequence=20, timestamp=3200), timeline=timeline)
+    assert positions == [300 + 20 * n for n in range(60)]
+
+
+def test_a_jump_of_timestamps_by_little_is_found_out_by_the_sequence() -> None:
+    after = steady(15, start_ms=100, sequence=5, timestamp=800 + 250 * 8)
+    assert positions_ms(*steady(5), *after)[5:] == [100 + 20 * n for n in range(15)]
 
 
 def test_when_the_networks_delay_wavers_no_sound_is_lost() -> None:
