@@ -10,6 +10,7 @@ import pytest
 
 from tests.peers.speech import Dialogue, dialogue
 from tests.service.company import Company, recording_company
+from tests.service.filmed import FilmedCompany, filmed_company
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +36,10 @@ def long_spoken(tmp_path_factory: pytest.TempPathFactory) -> Dialogue:
 def export(tmp_path: Path) -> Path:
     """Where an export goes."""
     return tmp_path / "export.webm"
+
+
+@pytest.fixture(scope="session")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilmedCompany]:
+    """Film of the trainee's calls, over mosquitto with TLS and access rules."""
+    with filmed_company(tmp_path_factory.mktemp("filmed")) as found:
+        yield found

@@ -58,7 +58,11 @@ class Session:
             branch=self._branch, extra=("Require: siprec", *headers), body=body, content_type=MIXED, **self._common
         )
         self._send(invite)
-        raw = self._final()
+        try:
+            raw = self._final()
+        except TimeoutError:
+            self.close()
+            raise
         traces = (self._common["call_id"].partition("@")[0], self._common["from_tag"], session, self._branch)
         self.answer = Answer(status_of(raw), raw, traces)
         self._tag = field_of(raw, "To").partition(";tag=")[2]
