@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from sipgate.media.receiver import Receiver
 from sipgate.service.finishing import Finishing
 from sipgate.service.health import HealthDesk
 from sipgate.service.stage import Stage
@@ -14,14 +15,22 @@ from sipgate.workstations.link import WorkstationLink
 
 
 def register_metrics(
-    registry: CollectorRegistry, stage: Stage, finishing: Finishing, link: WorkstationLink, health: HealthDesk
+    registry: CollectorRegistry,
+    stage: Stage,
+    receiver: Receiver,
+    finishing: Finishing,
+    link: WorkstationLink,
+    health: HealthDesk,
 ) -> None:
     """Collect from the parts when the page is asked for."""
-    registry.register(_Parts(stage, finishing, link, health))
+    registry.register(_Parts(stage, receiver, finishing, link, health))
 
 
 class _Parts(Collector):
-    def __init__(self, stage: Stage, finishing: Finishing, link: WorkstationLink, health: HealthDesk) -> None:
+    def __init__(
+        self, stage: Stage, receiver: Receiver, finishing: Finishing, link: WorkstationLink, health: HealthDesk
+    ) -> None:
+        self._receiver = receiver
         self._stage, self._finishing, self._link, self._health = stage, finishing, link, health
 
     def collect(self) -> Iterator[Metric]:
@@ -38,3 +47,10 @@ class _Parts(Collector):
             "sipgate_open_failures", "sessions refused for lack of disk or ports", self._stage.open_failures
         )
         yield CounterMetricFamily("sipgate_finishing_failures", "recordings not finished", self._finishing.failures)
+        rtp = self._receiver.statistics()
+        kept = "RTP packets kept"
+        yield CounterMetricFamily("sipgate_rtp_packets_kept", kept, rtp.kept)
+        dropped = "RTP packets that the kernel's buffer had no room for"
+        yield CounterMetricFamily("sipgate_rtp_packets_dropped", dropped, rtp.dropped)
+        foreign = "RTP packets from elsewhere than the offer says"
+        yield CounterMetricFamily("sipgate_rtp_packets_foreign", foreign, rtp.foreign)
