@@ -86,6 +86,7 @@ class Siprec(_Section):
 
     listen: tuple[Listen, ...] = (Listen(), Listen(transport="tcp"))
     connection: tuple[Connection, ...] = ()
+    capacity: int = Field(5000, ge=1, description="sessions at once; beyond it 503, so that the client fails over")
 
     @model_validator(mode="after")
     def _names_once(self) -> Siprec:

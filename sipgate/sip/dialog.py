@@ -1,11 +1,12 @@
 """Dialogs, as the side that was called sees them (RFC 3261 §12). No I/O, no clock.
 
-A dialog is named by Call-ID, our tag and the peer's. The peer's CSeq must rise; ours counts the one request that we
-may send, a BYE.
+A dialog is named by Call-ID, our tag and the peer's. The peer's CSeq must rise; ours counts what we send: a BYE, and
+UPDATEs where the client wants us to refresh its session timer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sipgate.errors import SipError
@@ -46,18 +47,19 @@ class Dialog:
         if request.method in {"INVITE", "UPDATE"} and request.get("contact") is not None:
             self.remote_target = _target(request)
 
-    def bye(self, branch: str, via: str) -> bytes:
-        """A BYE of ours (RFC 3261 §15.1.1, §12.2.1.1). ``via`` is our transport and sent-by."""
+    def request(self, method: str, branch: str, via: str, extra: Iterable[tuple[str, str]] = ()) -> bytes:
+        """A request of ours without a body (RFC 3261 §12.2.1.1). ``via`` is our transport and sent-by."""
         self.local_sequence += 1
         lines = [
-            f"BYE {self.remote_target} SIP/2.0",
+            f"{method} {self.remote_target} SIP/2.0",
             f"Via: SIP/2.0/{via};branch={branch};rport",
             "Max-Forwards: 70",
             f"From: {self.local};tag={self.local_tag}",
             f"To: {self.remote}",
             f"Call-ID: {self.call_id}",
-            f"CSeq: {self.local_sequence} BYE",
+            f"CSeq: {self.local_sequence} {method}",
             *(f"Route: {route}" for route in self.route_set),
+            *(f"{name}: {value}" for name, value in extra),
             "Content-Length: 0\r\n\r\n",
         ]
         return "\r\n".join(lines).encode("utf-8", "surrogateescape")

@@ -14,6 +14,7 @@ Owner = TypeVar("Owner", bound=Hashable)
 Name = TypeVar("Name", bound=Hashable)
 
 MS = 1_000_000
+SECOND = 1_000 * MS
 T1 = 500 * MS  # RFC 3261 §17.1.1.1: estimate of the round trip
 T2 = 4_000 * MS  # longest interval between retransmissions
 T4 = 5_000 * MS  # longest time that a message stays in the network

@@ -9,7 +9,7 @@ enters COMPLETED, where it is repeated (timer G) until the ACK or timer H.
 
 Non-INVITE server transaction: TRYING until the first response; a final one is repeated on demand until timer J.
 
-Non-INVITE client transaction: for the BYE that ends a session whose 2xx was never acknowledged.
+Non-INVITE client transaction: for the BYE that ends a session, and the UPDATE that refreshes one.
 
 Whatever the tables leave out for a state changes nothing and sends nothing (``_STAY``).
 """

@@ -1,10 +1,13 @@
-"""The user agent server (RFC 3261 §8.2, §9.2, §12.2.2, §13.3, §14.2, §15.1.2; RFC 3311). No I/O, no clock.
+"""The user agent server (RFC 3261 §8.2, §9.2, §12.2.2, §13.3, §14.2, §15.1.2; RFC 3311, 4028). No I/O, no clock.
 
 ``receive`` takes a message and returns what it means for the calls; what must be sent is fetched with ``outgoing``.
 What is refused here needs no policy: the RFC names the status, and the reason phrase names the header field.
 
 A *call* is an INVITE and, after the 2xx, its dialog. Its owner answers every ``Invited`` and ``Modified`` once, with
 ``answer`` or ``reject``.
+
+No provisional response but 100 is ever sent, so ``Require: 100rel`` (RFC 3262) costs nothing, and a PRACK finds nothing
+to acknowledge (481). OPTIONS outside a dialog gets what an INVITE would get at that moment: 200 or 503.
 """
 
 from __future__ import annotations
@@ -16,30 +19,46 @@ from enum import Enum, auto
 
 from sipgate.errors import SipError
 from sipgate.sip.dialog import Dialog, DialogId, dialog_id, dialog_of
-from sipgate.sip.message import Flow, Raw, Request, Response, answerable, beginning, check, reply, return_flow, split
+from sipgate.sip.message import (
+    MAGIC,
+    Flow,
+    Raw,
+    Request,
+    Response,
+    answerable,
+    beginning,
+    check,
+    reply,
+    return_flow,
+    split,
+)
 from sipgate.sip.multipart import ACCEPT
-from sipgate.sip.timers import T1, T2, Timers
+from sipgate.sip.session_timer import MIN_SE, SessionTimer, agree
+from sipgate.sip.timers import SECOND, T1, T2, Timers
 from sipgate.sip.transaction import Transaction, Transactions
 
-ALLOWED = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE")
-SUPPORTED = frozenset({"siprec"})
+ALLOWED = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "PRACK")
+SUPPORTED = frozenset({"siprec", "record-aware", "timer", "100rel", "histinfo"})  # what Require may name
 RETRY_AFTER = ("Retry-After", "5")
+_NO_FAULT = frozenset({481, 482, 500})  # of a race, not of a request's form
 _ALLOW = ("Allow", ", ".join(ALLOWED))
-_CAPABILITIES = (_ALLOW, ("Accept", ACCEPT), ("Accept-Encoding", "identity"), ("Supported", "siprec"))
+_CAPABILITIES = (_ALLOW, ("Accept", ACCEPT), ("Accept-Encoding", "identity"), ("Supported", "siprec, timer"))
 
 
 class CallTimer(Enum):
-    """Timers of a call: the next repetition of its 2xx, and the end of waiting for the ACK (§13.3.1.4)."""
+    """Timers of a call: the next repetition of its 2xx, the end of waiting for the ACK (§13.3.1.4); RFC 4028's."""
 
     REPEAT = auto()
     GIVE_UP = auto()
+    REFRESH = auto()
+    EXPIRE = auto()
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Call:
     """One call. ``first``: Call-ID, From tag and CSeq of its INVITE. ``pending``: what waits for its owner's answer.
 
-    ``unacknowledged``: CSeq, bytes and transaction of a 2xx that is repeated until its ACK.
+    ``unacknowledged``: CSeq, bytes and transaction of a 2xx that is repeated until its ACK. ``timer``: RFC 4028's.
     """
 
     dialog: Dialog
@@ -50,6 +69,7 @@ class Call:
     acknowledged: bool = False
     unacknowledged: tuple[int, bytes, Transaction] | None = field(default=None)
     interval: int = T1
+    timer: SessionTimer | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -83,11 +103,23 @@ class UserAgentServer:
     """All calls of a recording server.
 
     ``draw`` makes unguessable tokens (tags, branches). ``contact`` gives the Contact for a flow, and ``sent_by`` the
-    transport and sent-by of a Via of ours.
+    transport and sent-by of a Via of ours. ``report`` is told of every request that is turned away for its form or for
+    want of room: whence, status, reason phrase, which names fields and never values. More calls than ``capacity`` are
+    not taken.
     """
 
-    def __init__(self, draw: Callable[[], str], contact: Callable[[Flow], str], sent_by: Callable[[Flow], str]) -> None:
+    def __init__(
+        self,
+        draw: Callable[[], str],
+        contact: Callable[[Flow], str],
+        sent_by: Callable[[Flow], str],
+        report: Callable[[Flow, int, str | None], None] = lambda _flow, _status, _reason: None,
+        capacity: int = 1_000_000,
+    ) -> None:
         self.available = True
+        self._report = report
+        self._capacity = capacity
+        self._refreshing: dict[str, Call] = {}
         self._draw = draw
         self._contact = contact
         self._sent_by = sent_by
@@ -122,7 +154,7 @@ class UserAgentServer:
             return []
         if isinstance(message, Response):
             self._transactions.receive_response(message, now)
-            return []
+            return self._refreshed(message, now)
         if message.method == "ACK":
             self._receive_ack(message, now)
             return []
@@ -133,6 +165,8 @@ class UserAgentServer:
         try:
             return self._dispatch(message, transaction, flow, now)
         except SipError as error:
+            if error.sip_status not in _NO_FAULT:
+                self._report(flow, error.sip_status, error.reason)
             self._respond(message, transaction, error.sip_status, now, error.reason, companions(error, message))
             return []
 
@@ -142,6 +176,7 @@ class UserAgentServer:
             fields = split(head).fields
         except SipError:
             fields = {}
+        self._report(flow, error.sip_status, error.reason)
         data = reply(fields, flow, error.sip_status, reason=error.reason, to_tag=self._draw())
         self._transactions.out.append((data, flow))
 
@@ -156,6 +191,7 @@ class UserAgentServer:
         extra += [("Record-Route", route) for route in request.fields.get("record-route", ())]
         if body:
             extra.append(("Content-Type", "application/sdp"))
+        extra += self._start_session_timer(call, agree(request), now)
         data = reply(request.fields, transaction.flow, 200, to_tag=call.dialog.local_tag, extra=extra, body=body)
         self._transactions.respond(transaction, 200, data, now)
         if not call.established:
@@ -190,8 +226,8 @@ class UserAgentServer:
     def end(self, call: Call, now: int) -> None:
         """Send BYE and forget the call (§15.1.1)."""
         if call.established:
-            branch = "z9hG4bK" + self._draw()
-            data = call.dialog.bye(branch, self._sent_by(call.flow))
+            branch = MAGIC + self._draw()
+            data = call.dialog.request("BYE", branch, self._sent_by(call.flow))
             self._transactions.request(branch, "BYE", data, call.flow, now)
         self._forget(call)
 
@@ -200,21 +236,63 @@ class UserAgentServer:
         self._forget(call)
 
     def handle_timer(self, now: int) -> list[UasEvent]:
-        """Run out what is due: repetitions, and calls whose 2xx nobody acknowledged for 64·T1 (§13.3.1.4)."""
+        """Run out what is due: repetitions, refreshes, and calls that are over.
+
+        Over are those whose 2xx nobody acknowledged for 64·T1 (§13.3.1.4), and those that nobody refreshed.
+        """
         self._transactions.handle_timers(now)
         events: list[UasEvent] = []
         for call, timer in self._timers.due(now):
-            if call.unacknowledged is None:
-                continue
             if timer is CallTimer.REPEAT:
-                _, data, transaction = call.unacknowledged
-                self._transactions.out.append((data, transaction.flow))
-                call.interval = min(2 * call.interval, T2)
-                self._timers.start(call, CallTimer.REPEAT, now + call.interval)
+                self._repeat(call, now)
+            elif timer is CallTimer.REFRESH:
+                self._refresh(call, now)
             else:
                 self.end(call, now)
                 events.append(Over(call, call.acknowledged))
         return events
+
+    def _repeat(self, call: Call, now: int) -> None:
+        if call.unacknowledged is not None:
+            _, data, transaction = call.unacknowledged
+            self._transactions.out.append((data, transaction.flow))
+            call.interval = min(2 * call.interval, T2)
+            self._timers.start(call, CallTimer.REPEAT, now + call.interval)
+
+    def _start_session_timer(self, call: Call, timer: SessionTimer | None, now: int) -> list[tuple[str, str]]:
+        call.timer = timer
+        self._timers.stop(call, CallTimer.REFRESH)
+        self._timers.stop(call, CallTimer.EXPIRE)
+        if timer is None:
+            return []
+        self._timers.start(call, CallTimer.EXPIRE, now + timer.over_after * SECOND)
+        if timer.ours:
+            self._timers.start(call, CallTimer.REFRESH, now + timer.refresh_after * SECOND)
+        return timer.fields()
+
+    def _refresh(self, call: Call, now: int) -> None:
+        if call.timer is None:
+            return
+        branch = MAGIC + self._draw()
+        # In this request the one who refreshes, we, is the client (RFC 4028 §7.4).
+        extra = [("Contact", self._contact(call.flow)), ("Supported", "timer")]
+        extra.append(("Session-Expires", f"{call.timer.seconds};refresher=uac"))
+        data = call.dialog.request("UPDATE", branch, self._sent_by(call.flow), extra)
+        self._refreshing[branch] = call
+        self._transactions.request(branch, "UPDATE", data, call.flow, now)
+
+    def _refreshed(self, response: Response, now: int) -> list[UasEvent]:
+        if response.status < 200 or response.method != "UPDATE":
+            return []
+        call = self._refreshing.pop(response.branch, None)
+        if call is None or call.dialog.id not in self._dialogs:
+            return []
+        if response.status in {408, 481}:  # RFC 4028 §10: the client knows nothing of the session any more
+            self.end(call, now)
+            return [Over(call, True)]
+        if response.status < 300:
+            self._start_session_timer(call, call.timer, now)
+        return []
 
     def flow_lost(self, flow: Flow, now: int) -> list[UasEvent]:
         """A connection is gone: what waits on it for an answer can get none. Dialogs outlive connections (§18)."""
@@ -245,6 +323,8 @@ class UserAgentServer:
             if call is None:
                 raise SipError("To names no dialog", 481)
         _check_extensions(request)
+        if request.method in {"INVITE", "UPDATE"}:
+            agree(request)
         if call is None:
             return self._outside_dialog(request, transaction, flow, now)
         call.dialog.follow(request)
@@ -252,9 +332,10 @@ class UserAgentServer:
         return self._inside_dialog(call, request, transaction, now)
 
     def _outside_dialog(self, request: Request, transaction: Transaction, flow: Flow, now: int) -> list[UasEvent]:
-        if request.method in {"BYE", "UPDATE"}:
+        if request.method in {"BYE", "UPDATE", "PRACK"}:
             raise SipError("To has no tag", 481)
-        if not self.available:
+        if not self.available or len(self._dialogs) + len(self._waiting) >= self._capacity:
+            self._report(flow, 503, None if not self.available else "Service Unavailable: Capacity Reached")
             self._respond(request, transaction, 503, now, None, [RETRY_AFTER])
             return []
         if request.method == "OPTIONS":
@@ -276,6 +357,8 @@ class UserAgentServer:
             self.reject(call, 487, now)
             self._forget(call)
             return [Over(call, True)]
+        if request.method == "PRACK":
+            raise SipError("PRACK acknowledges nothing", 481)
         if call.pending is not None:  # RFC 3261 §14.2, RFC 3311 §5.2
             reason = "Server Internal Error: Earlier CSeq Pending"
             wait = str(sum(self._draw().encode()) % 11)  # a random value of 0 to 10 seconds
@@ -336,6 +419,7 @@ class UserAgentServer:
         method = raw.start.partition(" ")[0]
         if method == "ACK" or raw.start.startswith("SIP/") or not answerable(raw.fields):
             return
+        self._report(flow, error.sip_status, error.reason)
         data = reply(raw.fields, flow, error.sip_status, reason=error.reason, to_tag=self._draw())
         self._transactions.out.append((data, return_flow(raw.fields, flow)))
 
@@ -346,6 +430,9 @@ class UserAgentServer:
 
     def _forget(self, call: Call) -> None:
         self._stop_repeating(call)
+        self._start_session_timer(call, None, 0)
+        for branch in [branch for branch, refreshed in self._refreshing.items() if refreshed is call]:
+            del self._refreshing[branch]
         self._dialogs.pop(call.dialog.id, None)
         self._answered_invites.discard(call.first)
 
@@ -357,6 +444,8 @@ def companions(error: SipError, request: Request) -> list[tuple[str, str]]:
             return [_ALLOW]
         case 415:
             return [("Accept", ACCEPT), ("Accept-Encoding", "identity")]
+        case 422:
+            return [("Min-SE", str(MIN_SE))]
         case 420:
             return [("Unsupported", ", ".join(sorted(set(request.tokens("require")) - SUPPORTED)))]
         case _:

@@ -23,11 +23,12 @@ from sipgate.core.events import Ended, Event, Offered, PartiesChanged, Party, Si
 from sipgate.errors import ConfigurationError, MetadataError, SipError
 from sipgate.sip import sdp
 from sipgate.sip.grammar import GrammarError, read_uri
-from sipgate.sip.message import Flow, Request
+from sipgate.sip.message import PHRASES, Flow, Request
 from sipgate.sip.rsmetadata import Metadata
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import RETRY_AFTER, Call, Invited, Modified, Over, UasEvent, UserAgentServer, companions
 from sipgate.taps import tls
+from sipgate.taps.complaints import Complaints
 from sipgate.taps.offers import acceptable, read_offer
 from sipgate.taps.parties import label_sides, participant_sides, parties_of, uris_of
 
@@ -81,7 +82,10 @@ class SiprecTap:
         self._own_tls = own_tls
         self._connections: dict[tuple[str, frozenset[str]], config.Connection | None] = {}
         self._probes: set[asyncio.Task[None]] = set()
-        self._uas = UserAgentServer(lambda: secrets.token_hex(8), self._contact, self._sent_by)
+        self._complaints = Complaints()
+        self._uas = UserAgentServer(
+            lambda: secrets.token_hex(8), self._contact, self._sent_by, self._complain, siprec.capacity
+        )
         self._transport = SipTransport(
             self._uas, now_ns, self._admits, self._handle, self._connection_lost, tls.names_of
         )
@@ -191,6 +195,7 @@ class SiprecTap:
         try:
             do(call, request, now)
         except SipError as error:
+            self._complain(call.flow, error.sip_status, error.reason or f"{PHRASES[error.sip_status]}: {error}")
             extra = [*companions(error, request), *_warning(error)]
             self._uas.reject(call, error.sip_status, now, error.reason, extra)
         if call.pending is not None:
@@ -282,6 +287,10 @@ class SiprecTap:
         if self._own_tls is None:
             raise ConfigurationError("siprec.listen: there is no authority of sipgate's own; write certificate and key")
         return self._own_tls()
+
+    def _complain(self, flow: Flow, status: int, reason: str | None) -> None:
+        connection = self._connection_of(flow)
+        self._complaints.add(connection.name if connection is not None else "", status, reason, self._now_ns())
 
     def _admits(self, flow: Flow) -> bool:
         return self._connection_of(flow) is not None

@@ -41,6 +41,7 @@ class Recorder:
         peers: str,
         listen: Sequence[Mapping[str, object]] = (),
         connections: Sequence[Mapping[str, object]] = (),
+        capacity: int = 5000,
     ) -> None:
         self.events: list[Event] = []
         self._decide = decide
@@ -56,6 +57,7 @@ class Recorder:
             {
                 "listen": [{"port": 0}, {"transport": "tcp", "port": 0}, *listen],
                 "connection": [{**connection, **other} for other in connections or [{}]],
+                "capacity": capacity,
             }
         )
         self.tap = SiprecTap(siprec, "FR", "127.0.0.1", time.time_ns, self._emit)
@@ -94,9 +96,10 @@ async def recorder(
     peers: str = "127.0.0.0/8",
     listen: Sequence[Mapping[str, object]] = (),
     connections: Sequence[Mapping[str, object]] = (),
+    capacity: int = 5000,
 ) -> AsyncIterator[Recorder]:
     """A recorder that listens over UDP, TCP and ``listen``. ``connections``: what each has unlike the usual one."""
-    found = Recorder(decide, restream, begins, peers, listen, connections)
+    found = Recorder(decide, restream, begins, peers, listen, connections, capacity)
     await found.tap.start()
     try:
         yield found

@@ -19,12 +19,15 @@ TCP = Flow("tcp", 2, "127.0.0.1", 5060)
 class Client:
     """Drives a server with requests; the clock is ``now``."""
 
-    def __init__(self, flow: Flow = UDP) -> None:
+    def __init__(self, flow: Flow = UDP, capacity: int = 100) -> None:
         numbers = count(1)
+        self.reported: list[tuple[int, str | None]] = []
         self.uas = UserAgentServer(
             lambda: f"drawn{next(numbers)}",
             lambda flow: "<sip:127.0.0.1:5070>;+sip.srs",
             lambda flow: "UDP 127.0.0.1:5070",
+            lambda flow, status, reason: self.reported.append((status, reason)),
+            capacity,
         )
         self.flow = flow
         self.now = 0
@@ -165,9 +168,9 @@ def test_options_tell_what_is_understood(client: Client) -> None:
     assert client.send(request("OPTIONS")) == []
     (ok,) = client.got()
     assert status_of(ok) == 200
-    assert field_of(ok, "Allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"
+    assert field_of(ok, "Allow") == "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, PRACK"
     assert "application/rs-metadata+xml" in field_of(ok, "Accept")
-    assert field_of(ok, "Supported") == "siprec"
+    assert field_of(ok, "Supported") == "siprec, timer"
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
@@ -189,7 +192,13 @@ def test_a_call_under_way_goes_on_while_nothing_new_can_be_recorded(client: Clie
 REFUSED = [
     ("an unknown method", request("PUBLISH"), 405, "Allow", "INVITE"),
     ("a method of another kind of server", request("REGISTER"), 405, "Allow", "INVITE"),
-    ("an unknown extension", request(extra=["Require: siprec, 100rel, foo"]), 420, "Unsupported", "100rel, foo"),
+    (
+        "an unknown extension",
+        request(extra=["Require: siprec, precondition, foo"]),
+        420,
+        "Unsupported",
+        "foo, precondition",
+    ),
     ("a compressed body", request(extra=["Content-Encoding: gzip"]), 415, "Accept-Encoding", "identity"),
     ("a dialog that is not there", request("BYE", to_tag="none"), 481, "", ""),
     ("a re-INVITE of no dialog", request(to_tag="none"), 481, "", ""),
@@ -211,9 +220,55 @@ def test_what_cannot_be_served_gets_the_rfcs_status_and_says_what_could(
         assert value in field_of(refusal, name)
 
 
-def test_requiring_siprec_is_never_a_bad_extension(client: Client) -> None:
-    (event,) = client.send(request(extra=["Require: SIPREC"]))
+@pytest.mark.parametrize("extension", ["SIPREC", "siprec, record-aware", "timer", "100rel"])
+def test_requiring_what_recording_clients_require_is_never_a_bad_extension(client: Client, extension: str) -> None:
+    (event,) = client.send(request(extra=[f"Require: {extension}"]))
     assert isinstance(event, Invited)
+
+
+def test_rfc_3262_where_100rel_is_required_no_provisional_but_100_is_sent_and_a_prack_finds_nothing(
+    client: Client,
+) -> None:
+    (event,) = client.send(request(branch="z9hG4bKinvite", extra=["Require: 100rel"]))
+    assert isinstance(event, Invited)
+    client.uas.postpone(event.call, 0)
+    client.uas.answer(event.call, b"", 0)
+    trying, ok = client.got()
+    assert (status_of(trying), status_of(ok)) == (100, 200)
+    tag = sip.tag_of(field_of(ok, "To"))
+    client.send(request("PRACK", branch="z9hG4bKprack", to_tag=tag, sequence=2, extra=["RAck: 1 1 INVITE"]))
+    assert [status_of(data) for data in client.got()] == [481]
+
+
+def test_beyond_the_declared_capacity_options_and_invites_get_503_until_a_call_ends() -> None:
+    client = Client(capacity=1)
+    _, tag = client.established()
+    for method in ("OPTIONS", "INVITE"):
+        client.send(request(method, branch=f"z9hG4bK{method}", call_id=method))
+        (refusal,) = client.got()
+        assert status_of(refusal) == 503
+        assert field_of(refusal, "Retry-After").isdigit()
+        client.send(request("ACK", branch=f"z9hG4bK{method}", call_id=method))
+    client.send(request("BYE", branch="z9hG4bKbye", to_tag=tag, sequence=2))
+    client.send(request("OPTIONS", branch="z9hG4bKlast", call_id="last"))
+    assert [status_of(data) for data in client.got()] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "named"),
+    [
+        pytest.param(request(cseq_method="BYE"), 400, "Bad CSeq Header Field", id="malformed"),
+        pytest.param(request(extra=["Require: foo"]), 420, None, id="an extension"),
+        pytest.param(request(extra=["Content-Encoding: gzip"]), 415, "Content-Encoding", id="an encoding"),
+    ],
+)
+def test_what_is_turned_away_for_its_form_is_reported_by_status_and_field(
+    client: Client, data: bytes, status: int, named: str | None
+) -> None:
+    client.send(data)
+    ((got, reason),) = client.reported
+    assert got == status
+    assert (named or "") in (reason or "")
 
 
 def test_the_same_invite_by_another_way_is_merged(client: Client) -> None:

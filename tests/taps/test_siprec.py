@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
+import structlog.testing
 
 from sipgate import config
 from sipgate.core.events import Ended, Offered, PartiesChanged, Side, StreamOffer, StreamsChanged
@@ -470,3 +471,38 @@ async def test_over_ipv6_the_contact_is_written_in_brackets() -> None:
     assert field_of(answer, "Via").endswith(";received=::1")  # rport asks for it (RFC 3581 §4)
     writer.close()
     await tap.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        pytest.param(
+            recording_body(b"v=0\r\nm=audio"), "Bad Session Description: o= is missing or malformed", id="malformed SDP"
+        ),
+        pytest.param(recording_body(SAVP), "Not Acceptable Here", id="nothing that can be recorded"),
+    ],
+)
+async def test_a_session_turned_away_for_its_form_is_one_log_line_with_peer_and_field(body: bytes, why: str) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with recorder() as found, udp_client(found.port("udp")) as client:
+            for number in range(3):
+                data = request(body=body, content_type=MIXED, call_id=f"c{number}", branch=f"z9hG4bK{number}")
+                assert status_of(await client.ask(data)) in {400, 488}
+    (line,) = lines
+    assert (line["connection"], line["times"]) == ("pbx", 1)
+    assert line["why"].startswith(why)
+
+
+async def test_a_refusal_by_policy_is_no_log_line() -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
+            assert status_of(await Session(client).ask(body=recording_body())) == 603
+    assert lines == []
+
+
+async def test_beyond_the_declared_capacity_a_client_is_sent_to_another_recorder() -> None:
+    async with recorder(capacity=1) as found, udp_client(found.port("udp")) as client:
+        await Session(client).ask(body=recording_body())
+        second = request(body=recording_body(), content_type=MIXED, call_id="second", branch="z9hG4bKsecond")
+        assert status_of(await client.ask(second)) == 503
+    assert len(found.all(Offered)) == 1

@@ -81,7 +81,7 @@ async def test_options_get_200(tmp_path: Path, transport: str) -> None:
     [
         pytest.param(send("INVITE", 1, extra=["no header field"]), 400, id="a line that is no header field"),
         pytest.param(send("OPTIONS", 1, extra=["To: <sip:other@h.example>"]), 400, id="two Tos"),
-        pytest.param(send("INVITE", 1, extra=["Require: 100rel"]), 420, id="an unknown extension"),
+        pytest.param(send("INVITE", 1, extra=["Require: precondition"]), 420, id="an unknown extension"),
         pytest.param(send("PUBLISH", 1), 405, id="an unknown method"),
         pytest.param(send("BYE", 1), 481, id="a BYE of nothing"),
         pytest.param(send("INVITE", 1), 488, id="no offer"),

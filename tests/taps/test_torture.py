@@ -146,7 +146,7 @@ OWN: dict[str, bytes] = {
     "esc02": request("RE%47IST%45R", extra=["C%6Fntact: <sip:b@h.example>"]),
     "lwsdisp": _options("From: caller<sip:a@h.example>;tag=3", drop=("From",)),
     "longreq": _invite(
-        drop=["From"], extra=[f"F: sip:{'long' * 50}@h.example;tag={'12' * 80};{'name' * 40}", "X: " + "v" * 900]
+        drop=["From"], extra=[f"F: sip:{'long' * 50}@h.example;tag={'12' * 80};{'name' * 40}", "Novel: " + "v" * 900]
     ),
     "dblreq": request("REGISTER", drop=["Contact"]) + b"\r\n" + _invite(branch="z9hG4bKtwo", call_id="two"),
     "semiuri": _options(uri="sip:user;par=u%40h.example@h.example"),
