@@ -28,18 +28,29 @@ need_packages() {
         apt "${missing[@]}" >>"$setup_log" 2>&1 || fail "apt-get install ${missing[*]}: see $setup_log"
 }
 
-# need_environment EXTRAS: the virtual environment with this project and the extras, again when pyproject.toml changes
+# is_python_of PROGRAM PYTHON: whether both run and are of one version (3.12 and 3.13 are two, 3.12.1 and 3.12.2 are not)
+is_python_of() {
+    local ask='import sys; print(sys.version_info[:2])' one other
+    one=$("$1" -c "$ask" 2>/dev/null) && other=$("$2" -c "$ask" 2>/dev/null) && [ "$one" = "$other" ]
+}
+
+# need_environment EXTRAS: the virtual environment with this project and the extras, again when pyproject.toml changes;
+# it is replaced when it is of another Python than SIPGATE_PYTHON (Debian's, where that is not set)
 need_environment() {
     local python=${SIPGATE_PYTHON:-/usr/bin/python3} stamp
     "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
         fail "$python is not Python 3.11 to 3.13: set SIPGATE_PYTHON to one that is"
     stamp=$({ "$python" --version; cat "$top/pyproject.toml"; printf '%s\n' "$1" "$top"; } | sha256sum | cut -d' ' -f1)
     [ "$(cat "$venv/.sipgate-$1" 2>/dev/null)" = "$stamp" ] && return
-    say "making the virtual environment .venv (extras: $1); the first time takes a minute or two"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv" >>"$setup_log" 2>&1 ||
-        fail "$python -m venv: see $setup_log"
-    "$venv/bin/python" -m pip install --quiet --upgrade pip >>"$setup_log" 2>&1 &&
-        "$venv/bin/python" -m pip install --quiet -e "$top[$1]" >>"$setup_log" 2>&1 ||
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || fail "$python cannot make virtual environments: install its venv"
+    say "making the virtual environment .venv (Python: $python, extras: $1); the first time takes a minute or two"
+    if ! is_python_of "$venv/bin/python" "$python"; then
+        [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || fail "$venv is no virtual environment: move it away"
+        "$python" -m venv --clear "$venv" >>"$setup_log" 2>&1 || fail "$python -m venv: see $setup_log"
+    fi
+    if ! { "$venv/bin/python" -m pip install --quiet --upgrade pip &&
+        "$venv/bin/python" -m pip install --quiet -e "${top}[$1]"; } >>"$setup_log" 2>&1; then
         fail "pip install: see $setup_log"
+    fi
     printf '%s\n' "$stamp" >"$venv/.sipgate-$1"
 }
