@@ -44,6 +44,8 @@ class Run:
     cpu_seconds: float
     softirq_seconds: float
     finish_ms: float
+    behind_ms: float
+    """By how much the sender itself was late at worst: above 100 ms the machine was too busy to show anything."""
 
 
 @dataclass
@@ -68,6 +70,7 @@ def run(calls: int, seconds: float, *, runs: int = 3, sender: Sequence[str] = SE
         "kept": sum(result.kept for result in results),
         "lost": sum(result.lost for result in results),
         "kernel_drops": sum(result.kernel_drops for result in results),
+        "sender_behind_ms": max(result.behind_ms for result in results),
         "length_error_ms": max(result.length_error_ms for result in results),
         "cpu_seconds": round(cpu, 3),
         "softirq_seconds": round(softirq, 3),
@@ -126,7 +129,8 @@ def _measure(receiver: Receiver, calls: list[_Call], process: subprocess.Popen[s
         receiver.begin(call.recording, call.answered_at_ns)
     cpu, softirq = time.process_time(), _softirq_seconds()
     print(json.dumps(ports), file=process.stdin, flush=True)
-    sent = int(json.loads(_line(process.stdout))["sent"])
+    report = json.loads(_line(process.stdout))
+    sent = int(report["sent"])
     time.sleep(2 * TICK_SECONDS)
     cpu, softirq = time.process_time() - cpu, _softirq_seconds() - softirq
     finish = time.process_time()
@@ -141,7 +145,17 @@ def _measure(receiver: Receiver, calls: list[_Call], process: subprocess.Popen[s
             worst = max(worst, abs((live.length_ns or 0) - (call.ended_at_ns - call.answered_at_ns)))
             if inspect is not None:
                 inspect(number, live)
-    return Run(sent, kept.kept, sent - kept.kept, kept.dropped, worst / 1e6, cpu, softirq, finish * 1e3)
+    return Run(
+        sent,
+        kept.kept,
+        sent - kept.kept,
+        kept.dropped,
+        worst / 1e6,
+        cpu,
+        softirq,
+        finish * 1e3,
+        float(report["behind_ms"]),
+    )
 
 
 def _softirq_seconds() -> float:

@@ -1,7 +1,8 @@
 """A load generator that shares no code with sipgate: ``python -m tests.bench.rtp_load CALLS SECONDS``.
 
 Two PCMU streams of 20 ms a call over loopback. Prints a JSON list of source ports; reads a JSON list of destination
-ports, in the same order; sends in real time; prints ``{"sent": packets}``.
+ports, in the same order; sends in real time; prints ``{"sent": packets, "behind_ms": its
+own worst lateness}``.
 What a stream says is random but known: ``spoken``.
 """
 
@@ -40,16 +41,17 @@ def main(calls: int, seconds: float) -> None:
         sock.connect(("127.0.0.1", port))
     sounds = [spoken(stream, seconds) for stream in range(len(sockets))]
     total, start = int(seconds * PACKETS_A_SECOND), time.monotonic()
-    done = [0] * len(sockets)
+    done, behind = [0] * len(sockets), 0.0
     while min(done) < total:
         for stream, sock in enumerate(sockets):
             phase = stream / len(sockets) / PACKETS_A_SECOND
             due = min(total, int((time.monotonic() - start - phase) * PACKETS_A_SECOND) + 1)
             for number in range(done[stream], due):
                 sock.send(packet(stream, number, sounds[stream]))
+                behind = max(behind, time.monotonic() - start - phase - number / PACKETS_A_SECOND)
             done[stream] = max(done[stream], due)
         time.sleep(0.002)
-    print(json.dumps({"sent": sum(done)}), flush=True)
+    print(json.dumps({"sent": sum(done), "behind_ms": round(behind * 1e3)}), flush=True)
 
 
 if __name__ == "__main__":
