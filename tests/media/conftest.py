@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import secrets
 import time
@@ -19,6 +20,24 @@ from sipgate.media.receiver import Receiver, Silent
 from tests.peers.rtp import PCMA, PCMU, TELEPHONE_EVENT, Voice
 
 PAYLOAD_TYPES = ((PCMU, "PCMU"), (PCMA, "PCMA"), (TELEPHONE_EVENT, "telephone-event"))
+
+
+SECOND = 1_000_000_000
+NEAR = 0.1
+"""Seconds by which a packet's arrival may differ from its sending on a machine that does much else."""
+
+
+def noise(seconds: float) -> bytes:
+    """Bytes that occur once: what is found is where it is."""
+    return os.urandom(int(seconds * 8000))
+
+
+def soon(condition: Callable[[], bool], seconds: float = 6) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not become so in time"
+        time.sleep(0.02)
 
 
 @dataclass
@@ -122,6 +141,14 @@ def read(path: Path, key: bytes) -> Kept:
     with LiveFileReader(path, key) as reader:
         length = reader.sealed_ns if reader.length_ns is None else reader.length_ns
         return Kept(tuple(reader.window(n) for n in range(-(-length // 500_000_000))), reader.length_ns, reader.lost)
+
+
+def heard(call: Call, voice: Voice, count: int = 1) -> None:
+    """Wait until so many more datagrams of this voice were drained."""
+    before = call.receiver.statistics().received
+    for _ in range(count):
+        voice.send(bytes(160))
+    soon(lambda: call.receiver.statistics().received >= before + count)
 
 
 @pytest.fixture
