@@ -7,7 +7,7 @@ Taken: audio over RTP/AVP in G.711, with telephone-event beside it. SRTP and vid
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sipgate.errors import SdpError
@@ -23,6 +23,7 @@ _STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}  # RFC 3551 §6
 _VOICE = frozenset({"PCMU", "PCMA"})
 _EVENTS = "telephone-event"
 _TAKEN = frozenset({("PCMU", 8000), ("PCMA", 8000), (_EVENTS, 8000)})
+OFFERED = ((0, "PCMU"), (8, "PCMA"), (101, _EVENTS))
 _DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
 
 
@@ -82,8 +83,19 @@ def parse(data: bytes) -> Description:
     return Description(tuple(_media(index, section, address, direction) for index, section in enumerate(sections)))
 
 
-def answer(offer: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
-    """The answer. ``ports``: one for each of ``offer.wanted()``, in that order. ``address``: where RTP is received."""
+def answer(offered: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
+    """The answer. ``ports``: one for each of ``offered.wanted()``, in order. ``address``: where RTP is received."""
+    taken = dict(zip((line.index for line in offered.wanted()), ports, strict=True))
+    media = (text for line in offered.media for text in _answered(line, taken.get(line.index, 0)))
+    return _described(address, session, version, media)
+
+
+def offer(address: str, ports: Sequence[int], session: int, version: int) -> bytes:
+    """An offer of ours: one m-line for each port, received only (RFC 7866 §9.1: to an INVITE that brings none)."""
+    return _described(address, session, version, (line for port in ports for line in _received(port, OFFERED)))
+
+
+def _described(address: str, session: int, version: int, media: Iterable[str]) -> bytes:
     family = "IP6" if ":" in address else "IP4"
     lines = [
         "v=0",
@@ -91,23 +103,25 @@ def answer(offer: Description, address: str, ports: Sequence[int], session: int,
         "s=-",
         f"c=IN {family} {address}",
         "t=0 0",
+        *media,
     ]
-    taken = dict(zip((line.index for line in offer.wanted()), ports, strict=True))
-    for line in offer.media:
-        lines += _answered(line, taken.get(line.index, 0))
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
+
+
+def _received(port: int, types: Sequence[tuple[int, str]]) -> list[str]:
+    lines = [f"m=audio {port} RTP/AVP {' '.join(str(number) for number, _ in types)}"]
+    for number, name in types:
+        lines.append(f"a=rtpmap:{number} {name}/8000")
+        if name == _EVENTS:
+            lines.append(f"a=fmtp:{number} 0-15")
+    return [*lines, "a=recvonly"]
 
 
 def _answered(line: MediaLine, port: int) -> list[str]:
     label = [] if line.label is None else [f"a=label:{line.label}"]
     if port == 0:
         return [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats)}", *label]
-    types = line.payload_types
-    lines = [f"m=audio {port} RTP/AVP {' '.join(str(number) for number, _ in types)}"]
-    for number, name in types:
-        lines.append(f"a=rtpmap:{number} {name}/8000")
-        if name == _EVENTS:
-            lines.append(f"a=fmtp:{number} 0-15")
+    *lines, _ = _received(port, line.payload_types)
     # RFC 3264 §6.1: to an inactive or recvonly offer there is nothing that we could receive.
     receives = line.direction in {"sendonly", "sendrecv"}
     return [*lines, *label, "a=recvonly" if receives else "a=inactive"]

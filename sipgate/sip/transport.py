@@ -14,10 +14,11 @@ from dataclasses import replace
 from itertools import count
 from typing import cast
 
+from sipgate.sip.call import UasEvent
 from sipgate.sip.framing import PONG, Framer
 from sipgate.sip.message import Flow
 from sipgate.sip.timers import T1
-from sipgate.sip.uas import UasEvent, UserAgentServer
+from sipgate.sip.uas import UserAgentServer
 
 Bound = tuple[str, str, int]
 

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from sipgate.errors import SipError
-from sipgate.sip.dialog import Dialog, DialogId, dialog_id, dialog_of
+from sipgate.sip.call import Answered, Call, CallTimer, Invited, Modified, Over, UasEvent
+from sipgate.sip.dialog import DialogId, dialog_id, dialog_of
 from sipgate.sip.message import (
     MAGIC,
     Flow,
@@ -43,60 +42,6 @@ RETRY_AFTER = ("Retry-After", "5")
 _NO_FAULT = frozenset({481, 482, 500})  # of a race, not of a request's form
 _ALLOW = ("Allow", ", ".join(ALLOWED))
 _CAPABILITIES = (_ALLOW, ("Accept", ACCEPT), ("Accept-Encoding", "identity"), ("Supported", "siprec, timer"))
-
-
-class CallTimer(Enum):
-    """Timers of a call: the next repetition of its 2xx, the end of waiting for the ACK (§13.3.1.4); RFC 4028's."""
-
-    REPEAT = auto()
-    GIVE_UP = auto()
-    REFRESH = auto()
-    EXPIRE = auto()
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class Call:
-    """One call. ``first``: Call-ID, From tag and CSeq of its INVITE. ``pending``: what waits for its owner's answer.
-
-    ``unacknowledged``: CSeq, bytes and transaction of a 2xx that is repeated until its ACK. ``timer``: RFC 4028's.
-    """
-
-    dialog: Dialog
-    first: tuple[str, str, int]
-    flow: Flow
-    pending: tuple[Request, Transaction] | None
-    established: bool = False
-    acknowledged: bool = False
-    unacknowledged: tuple[int, bytes, Transaction] | None = field(default=None)
-    interval: int = T1
-    timer: SessionTimer | None = None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Invited:
-    """A new call waits to be answered."""
-
-    call: Call
-    request: Request
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Modified:
-    """A re-INVITE or an UPDATE of an established call waits to be answered."""
-
-    call: Call
-    request: Request
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Over:
-    """The call is over; ``established`` is False when the peer never showed that it came to stand (ACK, BYE)."""
-
-    call: Call
-    established: bool
-
-
-UasEvent = Invited | Modified | Over
 
 
 class UserAgentServer:
@@ -156,8 +101,7 @@ class UserAgentServer:
             self._transactions.receive_response(message, now)
             return self._refreshed(message, now)
         if message.method == "ACK":
-            self._receive_ack(message, now)
-            return []
+            return self._receive_ack(message, now)
         transaction = self._transactions.receive(message, flow, now)
         if transaction is None:
             return []
@@ -180,8 +124,11 @@ class UserAgentServer:
         data = reply(fields, flow, error.sip_status, reason=error.reason, to_tag=self._draw())
         self._transactions.out.append((data, flow))
 
-    def answer(self, call: Call, body: bytes, now: int) -> None:
-        """200 to what waits, with an SDP body or none. A call that is over meanwhile is left alone."""
+    def answer(self, call: Call, body: bytes, now: int, *, offers: bool = False) -> None:
+        """200 to what waits, with an SDP body or none. A call that is over meanwhile is left alone.
+
+        ``offers``: the body is an offer of ours (the INVITE brought none); the ACK will be told as Answered.
+        """
         if call.pending is None:
             return
         request, transaction = call.pending
@@ -199,6 +146,7 @@ class UserAgentServer:
             self._dialogs[call.dialog.id] = call
             self._answered_invites.add(call.first)
         if request.method == "INVITE":
+            call.offering = bool(body) and offers
             call.unacknowledged = (request.sequence, data, transaction)
             call.interval = T1
             self._timers.start(call, CallTimer.REPEAT, now + T1)
@@ -364,6 +312,9 @@ class UserAgentServer:
             wait = str(sum(self._draw().encode()) % 11)  # a random value of 0 to 10 seconds
             self._respond(request, transaction, 500, now, reason, [("Retry-After", wait)])
             return []
+        if call.offering and _may_offer(request):  # RFC 3261 §14.2, RFC 3311 §5.2: our offer waits for its answer
+            self._respond(request, transaction, 491, now)
+            return []
         call.pending = (request, transaction)
         self._waiting[transaction] = call
         return [Modified(call, request)]
@@ -380,15 +331,19 @@ class UserAgentServer:
         self.reject(call, 487, now)
         return [] if call.established else [Over(call, False)]
 
-    def _receive_ack(self, ack: Request, now: int) -> None:
+    def _receive_ack(self, ack: Request, now: int) -> list[UasEvent]:
         if self._transactions.acknowledge(ack, now):
-            return
+            return []
         identifier = dialog_id(ack)
         call = self._dialogs.get(identifier) if identifier is not None else None
         if call is None or call.unacknowledged is None or call.unacknowledged[0] != ack.sequence:
-            return
+            return []
         call.acknowledged = True
         self._stop_repeating(call)
+        if not call.offering:
+            return []
+        call.offering = False
+        return [Answered(call, ack)]
 
     def _repeats_a_dialog(self, request: Request) -> bool:
         # The transaction of a 2xx is forgotten after 32 s, the dialog is not: the same INVITE must not record twice.
@@ -450,6 +405,10 @@ def companions(error: SipError, request: Request) -> list[tuple[str, str]]:
             return [("Unsupported", ", ".join(sorted(set(request.tokens("require")) - SUPPORTED)))]
         case _:
             return []
+
+
+def _may_offer(request: Request) -> bool:
+    return bool(request.body) and not (request.get("content-type") or "").strip().startswith("application/rs-metadata")
 
 
 def _check_extensions(request: Request) -> None:

@@ -15,48 +15,24 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from sipgate import config
-from sipgate.core.events import Ended, Event, Offered, PartiesChanged, Party, Side, StreamOffer, StreamsChanged
-from sipgate.errors import ConfigurationError, MetadataError, SipError
-from sipgate.sip import sdp
+from sipgate.core.events import Ended, Event, Offered, PartiesChanged, StreamOffer, StreamsChanged
+from sipgate.errors import ConfigurationError, SipError
+from sipgate.sip.call import Answered, Call, Invited, Modified, Over, UasEvent
 from sipgate.sip.grammar import GrammarError, read_uri
 from sipgate.sip.message import PHRASES, Flow, Request
-from sipgate.sip.rsmetadata import Metadata
 from sipgate.sip.transport import SipTransport
-from sipgate.sip.uas import RETRY_AFTER, Call, Invited, Modified, Over, UasEvent, UserAgentServer, companions
+from sipgate.sip.uas import RETRY_AFTER, UserAgentServer, companions
 from sipgate.taps import tls
 from sipgate.taps.complaints import Complaints
 from sipgate.taps.offers import acceptable, read_offer
-from sipgate.taps.parties import label_sides, participant_sides, parties_of, uris_of
+from sipgate.taps.parties import uris_of
+from sipgate.taps.session import Session
 
 _RESTREAM_SECONDS = 1.0  # a re-INVITE is answered by then, with the ports that there are
 _REACH_SECONDS = 2.0
-_MAX_METADATA = 1 << 20  # bytes of metadata kept for one call
-_ON_HOLD = frozenset({"0.0.0.0", "::"})  # RFC 2543's way to say hold, not an address
-
-
-@dataclass(slots=True, eq=False, repr=False)
-class _Session:
-    """One recording session. ``ports`` by label: what ``service`` has opened."""
-
-    call: Call
-    connection: str
-    offer: sdp.Description
-    header_uris: frozenset[str]
-    metadata: Metadata = field(default_factory=Metadata)
-    raw: bytearray = field(default_factory=bytearray)
-    streams: tuple[StreamOffer, ...] = ()
-    parties: tuple[Party, ...] = ()
-    label_sides: dict[str, Side | None] = field(default_factory=dict)
-    participant_sides: dict[str, Side] = field(default_factory=dict)
-    ports: dict[str, int] = field(default_factory=dict)
-    accepted: bool = False
-    local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
-    description: bytes = b""
-    fallback: asyncio.TimerHandle | None = None
 
 
 class SiprecTap:
@@ -77,7 +53,7 @@ class SiprecTap:
         self._media_address = media_address
         self._now_ns = now_ns
         self._emit = emit
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, Session] = {}
         self._numbers: dict[Call, int] = {}
         self._own_tls = own_tls
         self._connections: dict[tuple[str, frozenset[str]], config.Connection | None] = {}
@@ -124,7 +100,7 @@ class SiprecTap:
             probe.cancel()
         await asyncio.gather(*self._probes, return_exceptions=True)
         for session in self._sessions.values():
-            _disarm(session)
+            session.disarm()
         await self._transport.close()
 
     def accept(self, session: int, ports: Sequence[int]) -> None:
@@ -133,7 +109,7 @@ class SiprecTap:
         if found is None or found.accepted:
             return
         found.accepted = True
-        found.ports = {stream.label: port for stream, port in zip(found.streams, ports, strict=True)}
+        found.give_ports(ports)
         self._answer(found)
 
     def refuse(self, session: int) -> None:
@@ -149,7 +125,7 @@ class SiprecTap:
         found = self._sessions.get(session)
         if found is None or not found.accepted:
             return
-        found.ports = {stream.label: port for stream, port in zip(found.streams, ports, strict=True)}
+        found.give_ports(ports)
         self._answer(found)
 
     def metadata(self, session: int) -> bytes:
@@ -165,17 +141,12 @@ class SiprecTap:
         self._uas.reject(found.call, status, self._now_ns(), None, extra)
         self._transport.flush()
 
-    def _answer(self, session: _Session) -> None:
-        _disarm(session)
-        lines = session.offer.wanted()
-        ports = [session.ports.get(label, 0) for label in _labels(lines)]
-        identifier, version = session.local
-        body = sdp.answer(session.offer, self._media_address, ports, identifier, version)
-        if session.description and body != session.description:  # RFC 3264 §8: the version counts our changes
-            session.local = (identifier, version + 1)
-            body = sdp.answer(session.offer, self._media_address, ports, identifier, version + 1)
-        session.description = body
-        self._uas.answer(session.call, body, self._now_ns())
+    def _answer(self, session: Session) -> None:
+        session.disarm()
+        if session.call.pending is None:
+            return  # what changed the streams was an ACK
+        body = session.describe(self._media_address)
+        self._uas.answer(session.call, body, self._now_ns(), offers=session.offers)
         self._transport.flush()
 
     def _handle(self, events: list[UasEvent], now: int) -> None:
@@ -185,6 +156,8 @@ class SiprecTap:
                     self._guarded(call, request, now, self._invited)
                 case Modified(call, request):
                     self._guarded(call, request, now, self._modified)
+                case Answered(call, ack):
+                    self._answered(call, ack, now)
                 case Over(call, established):
                     number = self._numbers.get(call)
                     if number is not None:
@@ -204,13 +177,14 @@ class SiprecTap:
     def _invited(self, call: Call, request: Request, now: int) -> None:
         connection = self._connection_of(call.flow)
         found = read_offer(request)
-        if found.description is None:
-            raise SipError("an INVITE without an offer cannot be answered yet", 488)
-        offer = acceptable(found.description)
-        session = _Session(call, connection.name if connection else "", offer, uris_of(request))
+        session = Session(call, connection.name if connection else "", uris_of(request), self._country)
         self._read_metadata(session, found.metadata)
-        session.streams = self._streams(session, offer)
-        session.parties = self._parties(session)
+        session.offers = found.description is None
+        if found.description is not None:
+            session.streams = session.take(acceptable(found.description))
+        else:
+            session.streams = session.placeholders()
+        session.parties = session.find_parties()
         number = secrets.randbits(62)
         self._sessions[number] = session
         self._numbers[call] = number
@@ -224,63 +198,63 @@ class SiprecTap:
         found = read_offer(request)
         offer = acceptable(found.description) if found.description is not None else None
         self._read_metadata(session, found.metadata)
-        streams = session.streams
-        if offer is not None:
-            session.offer = offer
-            streams = self._streams(session, offer)
+        session.offers = offer is None
+        streams = session.take(offer) if offer is not None else session.streams
         session.header_uris |= uris_of(request)
-        parties = self._parties(session)
-        changed = streams != session.streams
-        session.streams = streams
+        self._tell_parties(number, session, now)
+        if offer is None and request.method == "UPDATE":
+            self._uas.answer(call, b"", now)
+        elif not self._tell_streams(number, session, streams, now):
+            self._answer(session)
+
+    def _answered(self, call: Call, ack: Request, now: int) -> None:
+        """The ACK brings the answer to our offer; one that does not leaves a session from which nothing can come."""
+        number = self._numbers.get(call)
+        if number is None:
+            return
+        session = self._sessions[number]
+        try:
+            found = read_offer(ack)
+            if found.description is None:
+                raise SipError("the ACK brings no answer", reason="Bad ACK: No Session Description")
+            streams = session.take_answer(acceptable(found.description))
+        except SipError as error:
+            self._complain(call.flow, error.sip_status, error.reason or str(error))
+            self._uas.end(call, now)
+            self._handle([Over(call, True)], now)
+            return
+        self._read_metadata(session, found.metadata)
+        self._tell_parties(number, session, now)
+        self._tell_streams(number, session, streams, now)
+
+    def _tell_parties(self, number: int, session: Session, now: int) -> None:
+        parties = session.find_parties()
         if parties != session.parties:
             session.parties = parties
             self._emit(PartiesChanged(number, parties, now))
-        if offer is None and request.method == "UPDATE":
-            self._uas.answer(call, b"", now)
-        elif changed:
+
+    def _tell_streams(self, number: int, session: Session, streams: tuple[StreamOffer, ...], now: int) -> bool:
+        """Whether they changed: then the answer comes with ``restreamed``."""
+        changed = streams != session.streams
+        session.streams = streams
+        if changed:
             self._arm(session)
             self._emit(StreamsChanged(number, streams, now))
-        else:
-            self._answer(session)
+        return changed
 
-    def _read_metadata(self, session: _Session, documents: tuple[bytes, ...]) -> None:
-        for document in documents:
-            if len(session.raw) + len(document) <= _MAX_METADATA:
-                session.raw += document
-            try:
-                session.metadata.update(document)
-            except MetadataError:
-                self.unreadable += 1
-                session.metadata = Metadata()  # nobody is identified any more: core refuses or discards (fail closed)
-                return
+    def _read_metadata(self, session: Session, documents: tuple[bytes, ...]) -> None:
+        if not session.read_metadata(documents):
+            self.unreadable += 1
 
-    def _streams(self, session: _Session, offer: sdp.Description) -> tuple[StreamOffer, ...]:
-        lines = offer.wanted()
-        labels = _labels(lines)
-        session.label_sides |= label_sides(session.metadata, labels, session.label_sides)
-        before = {stream.label: stream for stream in session.streams}
-        found = []
-        for line, label in zip(lines, labels, strict=True):
-            address = line.address or ""
-            if address in _ON_HOLD and label in before:
-                address = before[label].address
-            found.append(StreamOffer(label, session.label_sides[label], address, line.port, line.payload_types))
-        return tuple(found)
-
-    def _parties(self, session: _Session) -> tuple[Party, ...]:
-        known = session.participant_sides
-        session.participant_sides = participant_sides(session.metadata, session.label_sides, known)
-        return parties_of(session.metadata, session.participant_sides, session.header_uris, self._country)
-
-    def _arm(self, session: _Session) -> None:
+    def _arm(self, session: Session) -> None:
         # What core does not restream (a call that it has discarded) must still get its answer.
-        _disarm(session)
+        session.disarm()
         loop = asyncio.get_running_loop()
         session.fallback = loop.call_later(_RESTREAM_SECONDS, self._answer, session)
 
     def _forget(self, number: int) -> None:
         session = self._sessions.pop(number)
-        _disarm(session)
+        session.disarm()
         del self._numbers[session.call]
 
     def _own_context(self) -> ssl.SSLContext:
@@ -344,23 +318,8 @@ class SiprecTap:
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def _labels(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
-    """A name for each m-line: its label, or its place where it has none or not one of its own."""
-    found: list[str] = []
-    for line in lines:
-        label = line.label
-        found.append(label if label is not None and label not in found else f"#{line.index}")
-    return tuple(found)
-
-
 def _warning(error: SipError) -> list[tuple[str, str]]:
     return [("Warning", f'305 sipgate "Incompatible media format: {error}"')] if error.sip_status == 488 else []
-
-
-def _disarm(session: _Session) -> None:
-    if session.fallback is not None:
-        session.fallback.cancel()
-        session.fallback = None
 
 
 def _port_of(target: str) -> int:

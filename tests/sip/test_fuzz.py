@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from sipgate.errors import MetadataError, MultipartError, SdpError, SipError
 from sipgate.sip import sdp
+from sipgate.sip.call import Invited
 from sipgate.sip.framing import Framer
 from sipgate.sip.message import Flow, Request, check, split
 from sipgate.sip.multipart import bodies_of, parse_content_type
 from sipgate.sip.rsmetadata import Metadata
-from sipgate.sip.uas import Invited, UserAgentServer
+from sipgate.sip.uas import UserAgentServer
 from tests.peers import sip_messages as sip
 
 OPENSIPS = (Path(__file__).parents[1] / "data" / "opensips" / "basic_invite_to_srs.sip").read_bytes()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sipgate.sip.call import Call, Invited, Modified, Over
 from sipgate.sip.timers import SECOND
-from sipgate.sip.uas import Call, Invited, Modified, Over
 from tests.peers.sip_messages import field_of, request, status_of, tag_of
 from tests.sip.test_uas import Client
 

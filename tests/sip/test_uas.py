@@ -6,9 +6,10 @@ from itertools import count
 
 import pytest
 
+from sipgate.sip.call import Call, Invited, Modified, Over, UasEvent
 from sipgate.sip.message import MAX_HEADER, Flow
 from sipgate.sip.timers import T1
-from sipgate.sip.uas import Call, Invited, Modified, Over, UasEvent, UserAgentServer
+from sipgate.sip.uas import UserAgentServer
 from tests.peers import sip_messages as sip
 from tests.peers.sip_messages import field_of, request, status_of
 

@@ -16,45 +16,9 @@ from sipgate.core.events import Ended, Offered, PartiesChanged, Side, StreamOffe
 from sipgate.errors import ConfigurationError
 from sipgate.taps.siprec import SiprecTap
 from tests.peers import sip_messages as sip
-from tests.peers.recorder import Recorder, UdpClient, accept, recorder, refuse, udp_client, wait
+from tests.peers.dialogue import Dialogue, ports_of
+from tests.peers.recorder import Recorder, accept, recorder, refuse, udp_client, wait
 from tests.peers.sip_messages import MIXED, audio, field_of, metadata, multipart, recording_body, request, status_of
-
-
-class Session:
-    """One recording session of a client of ours."""
-
-    def __init__(self, client: UdpClient) -> None:
-        self.client = client
-        self.sequence = 0
-        self.tag = ""
-
-    async def ask(self, method: str = "INVITE", body: bytes = b"", content_type: str = MIXED) -> bytes:
-        """Send the next request of the dialog and return its final answer; 2xx to INVITE is acknowledged."""
-        self.sequence += 1
-        answer = await self.client.ask(self.message(method, body, content_type))
-        while status_of(answer) < 200:
-            answer = await self.client.answer()
-        self.tag = self.tag or sip.tag_of(field_of(answer, "To"))
-        if method == "INVITE":
-            branch = f"z9hG4bK{self.sequence}{'INVITE' if status_of(answer) >= 300 else 'ACK'}"
-            self.client.send(self.message("ACK", b"", "", branch))
-        return answer
-
-    def message(self, method: str, body: bytes, content_type: str, branch: str | None = None) -> bytes:
-        """The next request's bytes."""
-        return request(
-            method,
-            branch=branch or f"z9hG4bK{self.sequence}{method}",
-            sent_by=self.client.sent_by,
-            to_tag=self.tag or None,
-            sequence=self.sequence,
-            body=body,
-            content_type=content_type if body else None,
-        )
-
-
-def _ports(answer: bytes) -> list[int]:
-    return [int(line.split()[1]) for line in answer.decode().split("\r\n") if line.startswith("m=")]
 
 
 def _places(streams: Sequence[StreamOffer]) -> list[tuple[str, Side | None, int]]:
@@ -64,9 +28,9 @@ def _places(streams: Sequence[StreamOffer]) -> list[tuple[str, Side | None, int]
 async def test_an_accepted_session_is_offered_with_its_parties_streams_and_the_moment_of_the_invite() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
         before = time.time_ns()
-        answer = await Session(client).ask(body=recording_body())
+        answer = await Dialogue(client).ask(body=recording_body())
         (offered,) = found.all(Offered)
-    assert _ports(answer) == [30000, 30002]
+    assert ports_of(answer) == [30000, 30002]
     assert offered.connection == "pbx"
     assert before <= offered.at_ns <= time.time_ns()
     assert offered.answered_at_ns == offered.at_ns
@@ -81,7 +45,7 @@ async def test_an_accepted_session_is_offered_with_its_parties_streams_and_the_m
 
 async def test_a_session_can_be_accepted_later_and_is_told_to_wait() -> None:
     async with recorder(wait) as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         session.sequence = 1
         assert status_of(await client.ask(session.message("INVITE", recording_body(), MIXED))) == 100
         accept(found, found.all(Offered)[0])
@@ -90,7 +54,7 @@ async def test_a_session_can_be_accepted_later_and_is_told_to_wait() -> None:
 
 async def test_a_refusal_by_policy_is_603_and_the_session_is_forgotten() -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
-        answer = await Session(client).ask(body=recording_body())
+        answer = await Dialogue(client).ask(body=recording_body())
         assert status_of(answer) == 603
         assert found.tap.metadata(found.all(Offered)[0].session) == b""
         found.tap.accept(found.all(Offered)[0].session, [1, 2])
@@ -102,7 +66,7 @@ async def test_no_room_is_503_so_that_the_client_tries_another_recorder() -> Non
         recorder.tap.unavailable(offered.session)
 
     async with recorder(unavailable) as found, udp_client(found.port("udp")) as client:
-        answer = await Session(client).ask(body=recording_body())
+        answer = await Dialogue(client).ask(body=recording_body())
     assert status_of(answer) == 503
     assert field_of(answer, "Retry-After").isdigit()
 
@@ -111,7 +75,7 @@ async def test_while_the_service_is_not_ready_nothing_is_offered() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
         found.tap.available = False
         assert not found.tap.available
-        assert status_of(await Session(client).ask(body=recording_body())) == 503
+        assert status_of(await Dialogue(client).ask(body=recording_body())) == 503
         assert found.events == []
 
 
@@ -128,7 +92,7 @@ async def test_a_stranger_gets_no_answer_over_udp_and_a_closed_connection_over_t
 
 async def test_a_bye_ends_the_session_when_it_comes() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         before = time.time_ns()
         assert status_of(await session.ask("BYE")) == 200
@@ -140,7 +104,7 @@ async def test_a_bye_ends_the_session_when_it_comes() -> None:
 
 async def test_a_cancelled_session_ends_without_having_been_established() -> None:
     async with recorder(wait) as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         session.sequence = 1
         await client.ask(session.message("INVITE", recording_body(), MIXED))
         cancelled = await client.ask(session.message("CANCEL", b"", "", "z9hG4bK1INVITE"))
@@ -154,7 +118,7 @@ async def test_a_cancelled_session_ends_without_having_been_established() -> Non
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
 async def test_changed_metadata_gives_the_whole_new_set_of_parties_before_the_answer(method: str) -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         joined = metadata(("p3", "sip:2100@pbx.example", []), mode="partial")
         body = recording_body(metadata_part=joined) if method == "INVITE" else joined
@@ -169,7 +133,7 @@ async def test_changed_metadata_gives_the_whole_new_set_of_parties_before_the_an
 
 async def test_who_is_named_by_the_header_of_a_later_re_invite_is_a_party_too() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         session.sequence = 2
         message = session.message("INVITE", recording_body(), MIXED)
@@ -181,7 +145,7 @@ async def test_who_is_named_by_the_header_of_a_later_re_invite_is_a_party_too() 
 
 async def test_metadata_that_becomes_unreadable_leaves_nobody_identified() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         assert status_of(await session.ask("UPDATE", b"<recording", "application/rs-metadata+xml")) == 200
         (changed,) = found.all(PartiesChanged)
@@ -198,7 +162,7 @@ async def test_metadata_that_becomes_unreadable_leaves_nobody_identified() -> No
 )
 async def test_a_session_whose_parties_cannot_be_read_is_offered_with_none_identified(document: bytes) -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
-        answer = await Session(client).ask(body=recording_body(metadata_part=document))
+        answer = await Dialogue(client).ask(body=recording_body(metadata_part=document))
         assert found.tap.unreadable == 1
     assert status_of(answer) == 603
     assert all(party.side is None for party in found.all(Offered)[0].parties)
@@ -206,13 +170,13 @@ async def test_a_session_whose_parties_cannot_be_read_is_offered_with_none_ident
 
 async def test_a_session_without_metadata_is_offered_with_no_party_on_any_side() -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
-        assert status_of(await Session(client).ask(body=sip.TWO_STREAMS, content_type="application/sdp")) == 603
+        assert status_of(await Dialogue(client).ask(body=sip.TWO_STREAMS, content_type="application/sdp")) == 603
     assert all(party.side is None for party in found.all(Offered)[0].parties)
 
 
 async def test_a_stream_that_comes_from_elsewhere_is_a_change_and_gets_its_new_port() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         moved = sip.sdp(audio(40000, "1"), audio(41000, "2"))
         answer = await session.ask(body=recording_body(moved))
@@ -221,12 +185,12 @@ async def test_a_stream_that_comes_from_elsewhere_is_a_change_and_gets_its_new_p
         ("1", Side.CALLER, 40000),
         ("2", Side.CALLEE, 41000),
     ]
-    assert _ports(answer) == [30100, 30102]
+    assert ports_of(answer) == [30100, 30102]
 
 
 async def test_another_codec_and_a_further_stream_are_changes() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         await session.ask(body=recording_body(sip.sdp(audio(40000, "1", types="8"), audio(40002, "2"))))
         await session.ask(
@@ -239,10 +203,10 @@ async def test_another_codec_and_a_further_stream_are_changes() -> None:
 
 async def test_streams_in_another_order_keep_the_ports_of_their_labels() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         held = sip.sdp(audio(40000, "1", direction="inactive"), audio(40002, "2"), connection="c=IN IP4 0.0.0.0")
-        assert _ports(await session.ask(body=recording_body(held))) == [30000, 30002]
+        assert ports_of(await session.ask(body=recording_body(held))) == [30000, 30002]
         assert found.all(StreamsChanged) == []
         await session.ask(body=recording_body(sip.sdp(audio(40002, "2"), audio(40000, "1"))))
         (changed,) = found.all(StreamsChanged)
@@ -251,42 +215,33 @@ async def test_streams_in_another_order_keep_the_ports_of_their_labels() -> None
 
 async def test_a_re_invite_that_nobody_restreams_is_answered_with_the_ports_that_there_are() -> None:
     async with recorder(restream=False) as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         three = sip.sdp(audio(40000, "1"), audio(41000, "2"), audio(40004, "3"))
-        assert _ports(await session.ask(body=recording_body(three))) == [30000, 30002, 0]
+        assert ports_of(await session.ask(body=recording_body(three))) == [30000, 30002, 0]
 
 
 async def test_a_stream_without_a_label_is_known_by_its_place() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body(sip.sdp(audio(40000, None), audio(40002, None))))
-        assert _ports(await session.ask(body=recording_body(sip.sdp(audio(0, None), audio(40002, None)))))[0] == 0
+        assert ports_of(await session.ask(body=recording_body(sip.sdp(audio(0, None), audio(40002, None)))))[0] == 0
         (changed,) = found.all(StreamsChanged)
         assert _places(found.all(Offered)[0].streams)[1] == _places(changed.streams)[0]
 
 
-async def test_a_re_invite_without_an_offer_gets_our_description() -> None:
-    async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
-        await session.ask(body=recording_body())
-        answer = await session.ask()
-    assert status_of(answer) == 200
-    assert _ports(answer) == [30000, 30002]
-
-
 async def test_streams_taken_away_are_answered_with_port_0() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         answer = await session.ask(body=recording_body(sip.sdp(audio(0, "1"), audio(0, "2"))))
-        assert _ports(answer) == [0, 0]
+        assert ports_of(answer) == [0, 0]
         assert found.all(StreamsChanged)[0].streams == ()
 
 
 async def test_the_raw_metadata_is_kept_document_by_document() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         update = metadata(mode="partial")
         await session.ask("UPDATE", update, "application/rs-metadata+xml")
@@ -296,7 +251,6 @@ async def test_the_raw_metadata_is_kept_document_by_document() -> None:
 IPV6_PEER = {"name": "pbx", "addresses": ["::1/128"], "begins": "answer", "announcement": "before-answer"}
 SAVP = sip.sdp("m=audio 40000 RTP/SAVP 0\na=label:1")
 REFUSED = [
-    ("no offer", b"", "", 488),
     ("SRTP alone", recording_body(SAVP), MIXED, 488),
     ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 18"), "application/sdp", 488),
     ("video alone", sip.sdp("m=video 4 RTP/AVP 96"), "application/sdp", 488),
@@ -312,7 +266,7 @@ async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_of
     body: bytes, content_type: str, status: int
 ) -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        answer = await Session(client).ask(body=body, content_type=content_type)
+        answer = await Dialogue(client).ask(body=body, content_type=content_type)
         assert found.events == []
     assert status_of(answer) == status
     if status == 488:
@@ -323,7 +277,7 @@ async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_of
 
 async def test_a_re_invite_that_cannot_be_used_leaves_the_session_as_it_was() -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         assert status_of(await session.ask(body=recording_body(SAVP))) == 488
         assert status_of(await session.ask("BYE")) == 200
@@ -333,7 +287,7 @@ async def test_a_re_invite_that_cannot_be_used_leaves_the_session_as_it_was() ->
 async def test_srtp_beside_plain_rtp_is_answered_with_port_0() -> None:
     mixed = sip.sdp(audio(40000, "1"), "m=audio 40002 RTP/SAVP 0\na=label:2")
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        assert _ports(await Session(client).ask(body=recording_body(mixed))) == [30000, 0]
+        assert ports_of(await Dialogue(client).ask(body=recording_body(mixed))) == [30000, 0]
         assert [s.label for s in found.all(Offered)[0].streams] == ["1"]
 
 
@@ -415,7 +369,7 @@ async def test_a_port_that_is_taken_is_named_by_its_key() -> None:
 async def test_nothing_that_is_logged_names_anybody(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with recorder() as found, udp_client(found.port("udp")) as client:
-        session = Session(client)
+        session = Dialogue(client)
         await session.ask(body=recording_body())
         await session.ask("UPDATE", b"<recording", "application/rs-metadata+xml")
         client.send(b"INVITE 2001")
@@ -496,13 +450,13 @@ async def test_a_session_turned_away_for_its_form_is_one_log_line_with_peer_and_
 async def test_a_refusal_by_policy_is_no_log_line() -> None:
     with structlog.testing.capture_logs() as lines:
         async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
-            assert status_of(await Session(client).ask(body=recording_body())) == 603
+            assert status_of(await Dialogue(client).ask(body=recording_body())) == 603
     assert lines == []
 
 
 async def test_beyond_the_declared_capacity_a_client_is_sent_to_another_recorder() -> None:
     async with recorder(capacity=1) as found, udp_client(found.port("udp")) as client:
-        await Session(client).ask(body=recording_body())
+        await Dialogue(client).ask(body=recording_body())
         second = request(body=recording_body(), content_type=MIXED, call_id="second", branch="z9hG4bKsecond")
         assert status_of(await client.ask(second)) == 503
     assert len(found.all(Offered)) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sipgate.core.events import Ended, Offered
+from sipgate.core.events import Ended, Offered, PartiesChanged, StreamsChanged
 from tests.peers.recorder import accept, recorder, refuse, wait
 from tests.peers.sipp import ACK, BYE, expect, invite, needs_sipp, pause, receive, remember, run, send
 
@@ -23,6 +23,19 @@ async def test_a_call_with_bye(tmp_path: Path, transport: str) -> None:
         assert [type(event) for event in found.events] == [Offered, Ended]
         assert len(found.all(Offered)[0].streams) == 2
         assert found.all(Ended)[0].established
+
+
+@TRANSPORTS
+async def test_an_invite_without_an_offer_whose_answer_comes_in_the_ack(tmp_path: Path, transport: str) -> None:
+    async with recorder() as found:
+        ack = send("ACK", 1, name="ACK", in_dialog=True, body=True)
+        await run(
+            tmp_path,
+            found.port(transport),
+            [send("INVITE", 1), receive(200), ack, BYE, receive(200)],
+            transport=transport,
+        )
+        assert [type(event) for event in found.events] == [Offered, PartiesChanged, StreamsChanged, Ended]
 
 
 @TRANSPORTS
@@ -84,7 +97,6 @@ async def test_options_get_200(tmp_path: Path, transport: str) -> None:
         pytest.param(send("INVITE", 1, extra=["Require: precondition"]), 420, id="an unknown extension"),
         pytest.param(send("PUBLISH", 1), 405, id="an unknown method"),
         pytest.param(send("BYE", 1), 481, id="a BYE of nothing"),
-        pytest.param(send("INVITE", 1), 488, id="no offer"),
     ],
 )
 async def test_what_is_malformed_or_unsupported_gets_the_rfcs_status(

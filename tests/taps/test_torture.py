@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from sipgate.errors import SipError
+from sipgate.sip.call import Invited
 from sipgate.sip.framing import Framer
 from sipgate.sip.message import Flow, Request, check, split
 from sipgate.sip.multipart import bodies_of
-from sipgate.sip.uas import Invited, UserAgentServer, companions
+from sipgate.sip.uas import UserAgentServer, companions
 from sipgate.taps.offers import read_offer
 from tests.peers.sip_messages import audio, field_of, request, sdp, status_of
 

@@ -1,0 +1,139 @@
+"""One recording session: what its client has described so far, as streams and parties, and what we answer.
+
+Streams are named by their label (RFC 4574), or by their place where they have none. In an offerless session (RFC 7866
+§9.1) we offer two audio m-lines before the client has said anything: they have places for names, and keep them when the
+answer or a later offer brings labels. Until the answer, nothing is received on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from sipgate.core.events import Party, Side, StreamOffer
+from sipgate.errors import MetadataError
+from sipgate.sip import sdp
+from sipgate.sip.call import Call
+from sipgate.sip.rsmetadata import Metadata
+from sipgate.taps.parties import label_sides, participant_sides, parties_of
+
+_MAX_METADATA = 1 << 20  # bytes of metadata kept for one call
+_ON_HOLD = frozenset({"0.0.0.0", "::"})  # RFC 2543's way to say hold, not an address
+_PLACES = (("#0", Side.CALLER), ("#1", Side.CALLEE))  # of the m-lines that we offer
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Session:
+    """``ports``: what ``service`` has opened, by stream name. ``offer``: the client's last description, if any.
+
+    ``offers``: what waits for an answer brought no description, so our answer to it is an offer.
+    """
+
+    call: Call
+    connection: str
+    header_uris: frozenset[str]
+    country: str
+    offer: sdp.Description | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+    raw: bytearray = field(default_factory=bytearray)
+    streams: tuple[StreamOffer, ...] = ()
+    parties: tuple[Party, ...] = ()
+    label_sides: dict[str, Side | None] = field(default_factory=dict)
+    participant_sides: dict[str, Side] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+    accepted: bool = False
+    offers: bool = False
+    local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
+    description: bytes = b""
+    fallback: asyncio.TimerHandle | None = None
+
+    def read_metadata(self, documents: Sequence[bytes]) -> bool:
+        """Take in documents; False when one cannot be read: then nobody is identified any more (fail closed)."""
+        for document in documents:
+            if len(self.raw) + len(document) <= _MAX_METADATA:
+                self.raw += document
+            try:
+                self.metadata.update(document)
+            except MetadataError:
+                self.metadata = Metadata()
+                return False
+        return True
+
+    def find_parties(self) -> tuple[Party, ...]:
+        """Everybody who takes part, by all that is known now."""
+        known = self.participant_sides
+        self.participant_sides = participant_sides(self.metadata, self.label_sides, known)
+        return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country)
+
+    def take(self, offer: sdp.Description) -> tuple[StreamOffer, ...]:
+        """The streams of an offer of the client."""
+        self.offer = offer
+        lines = offer.wanted()
+        labels = labels_of(lines)
+        self.label_sides |= label_sides(self.metadata, labels, self.label_sides)
+        before = {stream.label: stream for stream in self.streams}
+        found = []
+        for line, label in zip(lines, labels, strict=True):
+            name, address = self._name(label), line.address or ""
+            if address in _ON_HOLD and name in before:
+                address = before[name].address
+            found.append(StreamOffer(name, self.label_sides[label], address, line.port, line.payload_types))
+        return tuple(found)
+
+    def take_answer(self, answer: sdp.Description) -> tuple[StreamOffer, ...]:
+        """The streams of the client's answer to an offer of ours: the m-lines are ours, one for one (RFC 3264 §6)."""
+        before = self.offer.media if self.offer is not None else ()
+        known = {line.index: line.label for line in before}
+        media = tuple(replace(line, label=line.label or known.get(line.index)) for line in answer.media)
+        found = sdp.Description(media)
+        if self.offer is None:
+            for line, label in zip(found.wanted(), labels_of(found.wanted()), strict=True):
+                if line.index < len(_PLACES):
+                    self.places[label] = _PLACES[line.index][0]
+        return self.take(found)
+
+    def placeholders(self) -> tuple[StreamOffer, ...]:
+        """The streams of an offerless session before the answer: from nowhere."""
+        return tuple(StreamOffer(name, side, "0.0.0.0", 0, sdp.OFFERED) for name, side in _PLACES)
+
+    def give_ports(self, ports: Sequence[int]) -> None:
+        """One port for each stream, in order."""
+        self.ports = {stream.label: port for stream, port in zip(self.streams, ports, strict=True)}
+
+    def describe(self, address: str) -> bytes:
+        """Our side: the answer to the client's description, or an offer where there is none."""
+        identifier, version = self.local
+        body = self._described(address, version)
+        if self.description and body != self.description:  # RFC 3264 §8: the version counts our changes
+            self.local = (identifier, version + 1)
+            body = self._described(address, version + 1)
+        self.description = body
+        return body
+
+    def disarm(self) -> None:
+        """Nothing waits to be answered any more."""
+        if self.fallback is not None:
+            self.fallback.cancel()
+            self.fallback = None
+
+    def _described(self, address: str, version: int) -> bytes:
+        identifier, _ = self.local
+        if self.offer is None:
+            return sdp.offer(address, [self.ports.get(name, 0) for name, _ in _PLACES], identifier, version)
+        names = (self._name(label) for label in labels_of(self.offer.wanted()))
+        return sdp.answer(self.offer, address, [self.ports.get(name, 0) for name in names], identifier, version)
+
+    def _name(self, label: str) -> str:
+        return self.places.get(label, label)
+
+
+def labels_of(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
+    """What each m-line is known by: its label, or its place where it has none or not one of its own."""
+    found: list[str] = []
+    for line in lines:
+        label = line.label
+        found.append(label if label is not None and label not in found else f"#{line.index}")
+    return tuple(found)
