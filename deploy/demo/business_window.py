@@ -43,13 +43,13 @@ class BusinessWindow:
         self._canvas.place(x=ORIGIN[0], y=ORIGIN[1])
         self._shown = [False] * (ROWS * COLUMNS)
         self._cells = [self._cell(place) for place in range(ROWS * COLUMNS)]
-        self._canvas.bind("<Expose>", lambda _: self._draw())
+        self._canvas.bind("<Expose>", lambda _: self._set())
         self._values = {name: tk.StringVar(root) for name in FIELDS}
         self._status = tk.StringVar(root, "Orders today: 0")
         self._form()
         self._typing = self._agent()
-        self._redraw()
-        self._type()
+        # Not before it is on the screen: update_idletasks while Tk maps a window can lock Tk up for good.
+        self._canvas.bind("<Map>", self._begin)
 
     def _cell(self, place: int) -> int:
         row, column = divmod(place, COLUMNS)
@@ -66,17 +66,23 @@ class BusinessWindow:
         ttk.Label(frame, textvariable=self._status).grid(row=len(FIELDS), column=0, sticky="w")
         frame.columnconfigure(1, weight=1)
 
-    def _redraw(self) -> None:
-        self._draw()
+    def _begin(self, _: object) -> None:
+        self._canvas.unbind("<Map>")
         self._root.after(REDRAW_MS, self._redraw)
+        self._root.after(TYPE_MS, self._type)
 
-    def _draw(self) -> None:
+    def _redraw(self) -> None:
+        self._root.after(REDRAW_MS, self._redraw)
+        self._set()
+        self._canvas.update_idletasks()
+
+    def _set(self) -> None:
+        """The cells for now; Tk paints them when it has nothing else to do."""
         wanted = cells(time.time_ns())
         for item, is_white, was_white in zip(self._cells, wanted, self._shown, strict=True):
             if is_white != was_white:
                 self._canvas.itemconfigure(item, fill="white" if is_white else "black")
         self._shown = wanted
-        self._canvas.update_idletasks()
 
     def _type(self) -> None:
         next(self._typing)
