@@ -80,6 +80,7 @@ class Finishing:
         self._arrived: dict[str, asyncio.Event] = {}
         self._waiting: set[str] = set()
         self._again: set[str] = set()
+        self._failed: dict[str, EndedCall] = {}
         self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
         self.failures = 0
 
@@ -115,10 +116,21 @@ class Finishing:
         task = self._tasks.pop(recording, None)
         if task is not None:
             task.cancel()
+        self._failed.pop(recording, None)
         with self._index:
             self._calls.pop(recording, None)
             if self._register.recordings.get(recording) is not None:
                 self._register.recordings.remove(recording)
+
+    @property
+    def unfinished(self) -> int:
+        """How many recordings could not be finished so far."""
+        return len(self._failed)
+
+    def retry(self) -> None:
+        """Try again what could not be finished (the loop's thread)."""
+        for call in self._failed.values():
+            self.finish(call)
 
     def retire(self) -> None:
         """Drop the parts of films that had their time to come. Blocks on the disk: not in the loop."""
@@ -142,9 +154,13 @@ class Finishing:
             await self._make(call)
         except ErasedError:
             self._calls.pop(call.recording, None)  # it was erased meanwhile: nothing to keep, nothing to tell
+            self._failed.pop(call.recording, None)
         except (SipgateError, BrokenProcessPool) as error:
             self.failures += 1
-            log.error("a recording could not be finished; it is tried again at the next start", reason=str(error))
+            self._failed[call.recording] = call
+            log.error("a recording could not be finished; it is tried again", reason=str(error))
+        else:
+            self._failed.pop(call.recording, None)
         finally:
             self._arrived.pop(call.recording, None)
             self._tasks.pop(call.recording, None)

@@ -70,8 +70,8 @@ class HealthDesk:
                 f"{self._tap.unreadable} named their parties so that nobody could be identified: look at that equipment"
             )
             yield HealthItem("recording sessions", False, text)
-        if self._finishing.failures:
-            text = f"{self._finishing.failures} could not be finished: they are tried again at the next start"
+        if self._finishing.unfinished:
+            text = f"{self._finishing.unfinished} could not be finished (see the log): tried again every ten minutes"
             yield HealthItem("recordings", False, text)
         if self._stage.open_failures:
             yield HealthItem("disk and ports", False, f"{self._stage.open_failures} calls could not be recorded")

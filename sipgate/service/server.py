@@ -230,6 +230,7 @@ class Server:
         while True:
             await asyncio.to_thread(self._expire)
             await asyncio.to_thread(self._finishing.retire)
+            self._finishing.retry()
             self._authority.renew()
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
 

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from deploy.demo.evidence import traces
 from deploy.demo.office import TRAINEE_LINE, Office
-from deploy.demo.programs import DemoError, wait_until
+from deploy.demo.programs import DemoError, free_port, wait_until
 from sipgate.__main__ import app
 from sipgate.phones.recording_client import RecordedCall
 from sipgate.phones.speech import RATE
@@ -42,6 +42,8 @@ class Company(Office):
 
     def __init__(self, folder: Path, stack: ExitStack, changes: Mapping[str, str] | None = None) -> None:
         super().__init__(folder, stack)
+        # Not the ports that a quickstart beside this test would take.
+        self.sip_port, self.console_port = free_port(), free_port()
         self._changes = changes or {}
         self._visitors: dict[str, httpx.Client] = {}
         self._own = stack
@@ -68,7 +70,7 @@ class Company(Office):
     def configure(self) -> None:
         """As the office, with this company's changes."""
         super().configure()
-        text = self.config.read_text()
+        text = re.sub(r"(?<=\[mqtt\]\nport = )\d+", str(free_port()), self.config.read_text())
         for before, after in self._changes.items():
             assert before in text, before
             text = text.replace(before, after)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.console.site import Site, furnish
 from tests.peers.speech import Dialogue, dialogue
 from tests.service.company import Company, recording_company
 from tests.service.filmed import FilmedCompany, filmed_company
@@ -43,3 +45,20 @@ def filmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilmedCompany]:
     """Film of the trainee's calls, over mosquitto with TLS and access rules."""
     with filmed_company(tmp_path_factory.mktemp("filmed")) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a site with people and enrolments."""
+    folder = tmp_path_factory.mktemp("furnished") / "site"
+    folder.mkdir()
+    furnish(folder)
+    return folder
+
+
+@pytest.fixture
+def site(furnished: Path, tmp_path: Path) -> Iterator[Site]:
+    """A fresh copy of it: real vault, register and journal, no process."""
+    found = Site(shutil.copytree(furnished, tmp_path / "site"))
+    yield found
+    found.register.close()

@@ -21,20 +21,20 @@ pytestmark = pytest.mark.peer
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def killable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     with ExitStack() as stack:
         yield recording_company(tmp_path_factory.mktemp("killed"), stack)
 
 
 @pytest.fixture
-def killed(site: Company) -> Iterator[Company]:
+def killed(killable: Company) -> Iterator[Company]:
     """A company whose server each test kills and starts again."""
-    yield site
-    assert site.server is not None
+    yield killable
+    assert killable.server is not None
     try:
-        site.server.check()
+        killable.server.check()
     except DemoError:
-        site.serve()
+        killable.serve()
 
 
 def _kill(company: Company) -> None:

@@ -1,0 +1,231 @@
+"""After the call, with a real vault, register and journal; only the making of the WebM waits for the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+import pytest
+
+from sipgate.core.events import Event, Kept
+from sipgate.errors import ErasedError, StoreError
+from sipgate.media.finish import Finished, FinishJob
+from sipgate.service.clock import SteadyClock
+from sipgate.service.finishing import WEBM, Finishing
+from sipgate.service.stage import EndedCall
+from sipgate.vault.vault import new_recording
+from tests.console.site import SECOND, Site
+
+DESK = "desk-1"
+
+
+class HeldWorkers(Executor):
+    """Jobs that the test finishes."""
+
+    def __init__(self) -> None:
+        self.jobs: list[FinishJob] = []
+        self._results: list[Future[Any]] = []
+
+    def submit(self, _work: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        (job,) = arguments
+        self.jobs.append(job)
+        self._results.append(Future())
+        self._results[-1].set_running_or_notify_cancel()
+        return self._results[-1]
+
+    def done(self, number: int = -1, frames: int = 0) -> None:
+        job = self.jobs[number]
+        job.output.write_bytes(b"")
+        self._results[number].set_result(Finished(3.0, 2, frames, None, None, (0, 0), film_complete=True))
+
+    def failed(self, error: Exception) -> None:
+        self._results[-1].set_exception(error)
+
+
+class Afterwards:
+    """Finishing at work."""
+
+    def __init__(self, site: Site) -> None:
+        self.site, self.workers = site, HeldWorkers()
+        self.said: list[Event] = []
+        self.policies = 0
+        self.finishing = Finishing(
+            SteadyClock(), site.vault, site.register, site.journal, self.workers, 90, self._policy, self.said.append
+        )
+
+    def _policy(self) -> None:
+        self.policies += 1
+
+    def call(self, workstation: str | None = None, ended: bool = True) -> EndedCall:
+        recording, now = new_recording(), self.site.clock()
+        self.site.vault.create(recording)
+        owner, enrolment = self.site.people["tom"].id, self.site.enrolments["tom"].id
+        call = EndedCall(recording, owner, enrolment, workstation, now - 3 * SECOND, now if ended else None)
+        self.site.vault.ledger_put(recording, call.entry())
+        return call
+
+    def part(self, call: EndedCall) -> None:
+        """A take that is whole arrives."""
+        take = self.site.vault.folder(call.recording) / "film" / new_recording()
+        take.mkdir(parents=True)
+        (take / "000000.seg").write_bytes(b"sealed")
+        (take / "end.json").write_text('{"segments": 1}')
+        self.finishing.part_arrived(call.recording)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not holds():
+                await asyncio.sleep(0.005)
+
+    async def making(self, jobs: int = 1) -> None:
+        await self.until(lambda: len(self.workers.jobs) == jobs)
+
+    def kept(self) -> list[dict[str, Any]]:
+        return self.site.journalled("recording-kept")
+
+    def nothing_of(self, call: EndedCall) -> None:
+        assert self.site.register.recordings.get(call.recording) is None
+        assert self.kept() == []
+        assert self.said == []
+        assert self.finishing.failures == 0
+
+
+@pytest.fixture
+def after(site: Site) -> Afterwards:
+    return Afterwards(site)
+
+
+async def test_nothing_is_journalled_or_indexed_before_the_webm_stands(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.nothing_of(call)
+    after.workers.done()
+    await after.finishing.settle()
+    assert [entry["recording"] for entry in after.kept()] == [call.recording]
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert (row.state, row.answered_at_ns, row.ended_at_ns) == ("ready", call.answered_at_ns, call.ended_at_ns)
+    assert [event.recording for event in after.said if isinstance(event, Kept)] == [call.recording]
+    assert after.policies == 1
+    assert after.site.vault.ledger() == {}
+
+
+async def test_erased_while_it_is_made_leaves_nothing(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.finishing.forget(call.recording)
+    after.workers.done()
+    after.site.vault.destroy(call.recording)
+    await after.finishing.settle()
+    after.nothing_of(call)
+
+
+async def test_erased_just_before_it_is_made_leaves_nothing(after: Afterwards) -> None:
+    call = after.call()
+    after.site.vault.destroy(call.recording)
+    after.finishing.finish(call)
+    await after.finishing.settle()
+    after.nothing_of(call)
+    assert after.workers.jobs == []
+
+
+async def test_a_worker_that_finds_it_erased_is_no_failure(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.site.vault.destroy(call.recording)
+    after.workers.failed(ErasedError("gone"))
+    await after.finishing.settle()
+    after.nothing_of(call)
+
+
+async def test_erased_after_it_was_kept_it_leaves_the_index(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.workers.done()
+    await after.finishing.settle()
+    after.finishing.forget(call.recording)
+    assert after.site.register.recordings.get(call.recording) is None
+
+
+async def test_a_film_is_waited_for(after: Afterwards) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    await asyncio.sleep(0)
+    assert after.workers.jobs == []
+    after.part(call)
+    await after.making()
+    after.workers.done(frames=30)
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert row.film
+    assert list(after.site.vault.ledger()) == [call.recording], "later parts may still come"
+
+
+async def test_a_part_that_arrives_while_it_is_made_is_made_into_it(after: Afterwards) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    after.part(call)
+    await after.making()
+    after.part(call)
+    after.workers.done(frames=10)
+    await after.making(2)
+    after.workers.done(frames=30)
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert row.frames == 30
+    assert len(after.kept()) == 1
+
+
+async def test_a_part_that_arrives_afterwards_is_made_into_it(after: Afterwards) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    after.part(call)
+    await after.making()
+    after.workers.done(frames=10)
+    await after.finishing.settle()
+    after.part(call)
+    await after.making(2)
+    after.workers.done(frames=30)
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert row.frames == 30
+    assert len(after.kept()) == 1
+
+
+async def test_a_failure_is_counted_and_tried_again(after: Afterwards, capsys: pytest.CaptureFixture[str]) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.workers.failed(StoreError("disk full"))
+    await after.finishing.settle()
+    assert after.finishing.failures == 1
+    assert "disk full" in capsys.readouterr().out
+    assert list(after.site.vault.ledger()) == [call.recording]
+    assert after.kept() == []
+    assert not (after.site.vault.folder(call.recording) / WEBM).exists()
+    assert after.finishing.unfinished == 1
+    after.finishing.retry()
+    await after.making(2)
+    after.workers.done()
+    await after.finishing.settle()
+    assert after.finishing.unfinished == 0
+    assert len(after.kept()) == 1
+
+
+async def test_when_the_service_stops_what_waits_for_film_is_left_to_the_next_start(after: Afterwards) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    await after.until(lambda: bool(after.finishing._waiting))
+    async with asyncio.timeout(1):
+        await after.finishing.settle()
+    after.nothing_of(call)
+    assert list(after.site.vault.ledger()) == [call.recording]
