@@ -52,6 +52,13 @@ class HealthDesk:
             yield f"{self._keeper.register_error}, so nothing is recorded"
         if self._free_bytes < MINIMUM_FREE_BYTES:
             yield f"{self._config.store.data} has less than {MINIMUM_FREE_BYTES >> 20} MiB left: make room"
+        if not self._link.connected() and not self._telephone_key:
+            yield "the MQTT broker is out of reach and no connection has a telephone_key, so nothing is recorded"
+
+    @property
+    def _telephone_key(self) -> bool:
+        """Whether any connection lets an employee stop the recorder without a workstation (R11)."""
+        return any(c.telephone_key for c in self._config.siprec.connection)
 
     def _items(self) -> Iterator[HealthItem]:
         gate = self._keeper.policy is not None and self._keeper.policy.gate_open
@@ -80,8 +87,9 @@ class HealthDesk:
         if self._link.connected():
             own = "" if self._config.mqtt.host else "; sipgate's own, for a first try: use mosquitto for more"
             return HealthItem("MQTT broker", True, f"connected{own}")
-        with_key = any(c.telephone_key for c in self._config.siprec.connection)
-        sound = "sound goes on where a telephone key can stop it" if with_key else "nothing is recorded without it"
+        sound = "sound goes on where a telephone key can stop it"
+        if not self._telephone_key:
+            sound = "nothing is recorded without it"
         return HealthItem("MQTT broker", False, f"out of reach: no film is made; {sound}")
 
 

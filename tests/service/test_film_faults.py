@@ -154,6 +154,26 @@ def test_the_client_is_killed_and_uploads_what_it_had_when_it_is_back_after_the_
     assert killed_at - film.times[-1] <= 1.0
 
 
+def test_the_server_is_killed_the_film_ends_within_the_lease_and_both_are_finished(
+    whole: FilmedCompany, long_spoken: Dialogue, export: Path
+) -> None:
+    before = whole.kept()
+    assert whole.server is not None
+    with OngoingCall(whole.call(long_spoken)) as ongoing:
+        (recording,) = whole.kept() - before
+        whole.until_filmed(recording, segments=2)
+        killed_at = time.time()
+        whole.server.kill()
+        _sign_gone(whole, LEASE_SECONDS + 3)
+        ongoing.hang_up()
+    whole.serve()
+    row, film = whole.whole(before, export)
+    assert killed_at - 1.0 <= row["ended_at"] <= killed_at + 0.1
+    assert row["answered_at"] <= film.times[0]
+    assert killed_at - 1.5 <= film.times[-1] <= row["ended_at"]
+    whole.verify()
+
+
 @pytest.mark.parametrize("how", ["a click on the sign", "the key"])
 def test_not_this_call_at_the_desk_erases_everything_on_both_sides(
     whole: FilmedCompany, long_spoken: Dialogue, how: str
