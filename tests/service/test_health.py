@@ -1,0 +1,98 @@
+"""What health says, in words for people; it names no line and no call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from sipgate.config import Configuration
+from sipgate.service.health import HealthDesk
+
+
+class Parts:
+    """All is well, until a test says otherwise."""
+
+    def __init__(self, folder: Path, key: str | None) -> None:
+        peer = {"name": "pbx", "addresses": ["192.0.2.1"], "begins": "answer", "announcement": "before-answer"}
+        store = {"data": str(folder), "keys": str(folder / "keys")}
+        connection = {**peer, **({"telephone_key": key} if key else {})}
+        self.config = Configuration.model_validate({"store": store, "siprec": {"connection": [connection]}})
+        self.connected = True
+        self.keeper = SimpleNamespace(file_error=None, register_error=None, policy=SimpleNamespace(gate_open=True))
+        self.finishing = SimpleNamespace(unfinished=0, failures=0)
+        self.link = SimpleNamespace(connected=lambda: self.connected, states=list)
+        self.stage, self.tap = SimpleNamespace(open_failures=0), SimpleNamespace(unreadable=0)
+
+    def desk(self) -> HealthDesk:
+        parts = (self.keeper, self.stage, self.tap, self.link, self.finishing)
+        desk = HealthDesk(self.config, *(cast("Any", part) for part in parts))
+        desk.look()
+        return desk
+
+
+def test_all_is_well(tmp_path: Path) -> None:
+    report = Parts(tmp_path, "*9").desk().report()
+    assert report.ready
+    assert all(item.good for item in report.items)
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "words"),
+    [
+        ("keeper", "file_error", "lines.txt:3: reversed", "lines.txt:3"),
+        ("keeper", "register_error", "the register cannot be read", "register"),
+    ],
+)
+def test_what_keeps_calls_from_being_recorded_makes_it_not_ready(
+    tmp_path: Path, part: str, name: str, value: str, words: str
+) -> None:
+    parts = Parts(tmp_path, "*9")
+    setattr(getattr(parts, part), name, value)
+    (reason,) = parts.desk().report().reasons
+    assert words in reason
+    assert "nothing is recorded" in reason
+
+
+def test_a_disk_that_cannot_be_looked_at_counts_as_full(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "not-there", "*9")
+    (reason,) = parts.desk().report().reasons
+    assert "make room" in reason
+
+
+def test_a_lost_broker_keeps_sound_where_a_telephone_key_can_stop_it(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "*9")
+    parts.connected = False
+    report = parts.desk().report()
+    assert report.ready
+    assert [(item.name, "telephone key" in item.text) for item in report.items if not item.good] == [
+        ("MQTT broker", True)
+    ]
+
+
+def test_a_lost_broker_where_no_key_reaches_the_recorder_is_not_ready(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, None)
+    parts.connected = False
+    (reason,) = parts.desk().report().reasons
+    assert "MQTT broker" in reason
+    assert "telephone_key" in reason
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "shown"),
+    [
+        ("finishing", "unfinished", "recordings"),
+        ("stage", "open_failures", "disk and ports"),
+        ("tap", "unreadable", "recording sessions"),
+    ],
+)
+def test_what_went_wrong_is_counted_and_calls_are_still_recorded(
+    tmp_path: Path, part: str, name: str, shown: str
+) -> None:
+    parts = Parts(tmp_path, "*9")
+    setattr(getattr(parts, part), name, 7)
+    report = parts.desk().report()
+    assert report.ready
+    assert [(item.name, "7" in item.text) for item in report.items if not item.good] == [(shown, True)]
