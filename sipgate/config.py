@@ -6,8 +6,9 @@ There is no key that turns a rule of RULES.md off. What is left out takes the de
 
 from __future__ import annotations
 
+import re
 import tomllib
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,19 @@ from sipgate.errors import ConfigurationError
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 Port = Annotated[int, Field(ge=0, le=65535)]
+_HOST_NAME = re.compile("[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
+
+
+def _host(text: str) -> str:
+    """A host as core compares it: in lower case, IPv6 in brackets and in its short form (RFC 5952)."""
+    host = text.strip().lower().removesuffix(".")
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        if not _HOST_NAME.fullmatch(host):
+            raise ValueError("write a host alone, such as pbx.example or 192.0.2.10, without sip: or a port") from None
+        return host
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 class _Section(BaseModel):
@@ -29,6 +43,16 @@ class Site(_Section):
 
     name: str = Field("This site", description="shown on pages and notices")
     country: str = Field("FR", pattern="^[A-Z]{2}$", description="ISO 3166 code, for national telephone numbers")
+    domains: tuple[str, ...] = Field(
+        (),
+        description="hosts in the SIP addresses of the site's own lines, as its SBCs show them to the recorder: where "
+        "given, an extension at any other host is another company's line (RULES R4); exclusions hold at every host",
+    )
+
+    @field_validator("domains")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_host(text) for text in value)
 
 
 class Store(_Section):
@@ -73,6 +97,10 @@ class Connection(_Section):
     )
     announcement: Literal["before-answer"] = Field(
         description="the caller's announcement has ended before the line answers, played by the PBX (RULES R10)"
+    )
+    crossed_streams: bool = Field(
+        False,
+        description="its metadata has send and recv the wrong way round (some Ribbon/Sonus): the sides are swapped",
     )
     telephone_key: str | None = Field(
         None,

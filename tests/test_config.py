@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sipgate.config import load
+from sipgate.core.identities import host_of
 from sipgate.errors import ConfigurationError
 
 CONNECTION = """
@@ -45,6 +46,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert found.lines.exclusions_file == tmp_path / "x.txt"
 
 
+def test_hosts_are_written_as_people_do_and_read_as_sip_shows_them(tmp_path: Path) -> None:
+    file = tmp_path / "sipgate.toml"
+    written = ["PBX.example.", "192.0.2.10", "2001:DB8:0::1", "[2001:db8::2]"]
+    file.write_text(f"[site]\ndomains = {written}\n")
+    found = load(file).site.domains
+    assert found == ("pbx.example", "192.0.2.10", "[2001:db8::1]", "[2001:db8::2]")
+    assert found == tuple(map(host_of, found)), "as core reads the host of an address"
+
+
 @pytest.mark.parametrize(
     ("text", "names"),
     [
@@ -59,6 +69,10 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("[media]\nfirst_port = 30000\nlast_port = 30001", "media: last_port leaves no room"),
         ("[console]\nport = 70000", "console.port"),
         ("[site]\ncountry = 'France'", "site.country"),
+        ("[site]\ndomains = ['pbx.example', 'sip:pbx.example']", "site.domains: write a host alone"),
+        ("[site]\ndomains = ['pbx.example:5060']", "site.domains: write a host alone"),
+        ("[site]\ndomains = ['']", "site.domains: write a host alone"),
+        ("[site]\ndomains = 'pbx.example'", "site.domains"),
     ],
 )
 def test_an_error_names_its_key(tmp_path: Path, text: str, names: str) -> None:

@@ -31,6 +31,7 @@ _CONFIGURATION = """\
 [site]
 name = "Quickstart"
 country = "FR"
+domains = ["pbx.example"]
 
 [store]
 data = "data"

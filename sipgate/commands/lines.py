@@ -19,7 +19,7 @@ from sipgate.commands.context import (
     stores,
 )
 from sipgate.core.events import Party, Side
-from sipgate.core.lines import Address, Identity, SelectorSet, identities_of
+from sipgate.core.lines import Address, Identity, SelectorSet, identities_of, own_identities
 from sipgate.core.policy import Connection, Permitted, Policy, Protected, Refused, Surroundings, decide
 from sipgate.errors import ConfigurationError, LineSyntaxError
 from sipgate.register.exclusions_file import FileLine
@@ -152,7 +152,8 @@ def _explain(site: Stores, number: str, other: str | None) -> list[tuple[bool, s
     found = []
     for name in tuple(policy.connections) or ("no connection is configured",):
         decision = decide(policy, name, parties, site.now_ns(), reachable)
-        found.append((isinstance(decision, Permitted), name, _words(decision, broken)))
+        foreign = " (its host is none of site.domains)" if own_identities(line, policy.domains) != line else ""
+        found.append((isinstance(decision, Permitted), name, _words(decision, broken) + foreign))
     return found
 
 
@@ -164,6 +165,7 @@ def _policy(site: Stores, rows: tuple[FileLine, ...], broken: str | None) -> Pol
         file_exclusions=tuple(selector for row in rows for selector in row.selectors),
         file_readable=broken is None,
         frames_per_second=site.configuration.film.frames_per_second,
+        domains=frozenset(site.configuration.site.domains),
     )
 
 

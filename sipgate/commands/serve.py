@@ -62,4 +62,6 @@ def check_config(config: ConfigOption = DEFAULT_CONFIG) -> None:
     warn(tuple(w for row in rows for w in row.warnings))
     if not found.siprec.connection:
         warn(("no [[siprec.connection]] is configured: nobody may open a recording session",))
+    if not found.site.domains:
+        warn(("site.domains is not given: extension 2001 of any company is taken for this site's own",))
     out.print(f"{config} is right: {len(found.siprec.connection)} connections, {len(rows)} rows of excluded lines")

@@ -109,9 +109,18 @@ def _of_address(user_info: str, host_part: str, country: str) -> frozenset[Ident
     if f".{host}".endswith(_UNKNOWN_HOST) or _is_nobody(user):
         return frozenset()
     found: set[Identity] = set(_of_subscriber(f"{user};{parameters}", country))
-    if host:
+    if host or found:  # an @ and no host that can be read: somewhere, and not here
         found.add(Address(f"{user}@{host}"))
     return frozenset(found)
+
+
+def dialled_by(address: Address) -> str:
+    """The user as it would be dialled: the digits of the extension that ``identities_of`` gives beside an address."""
+    return compact(_dialled(address.user))
+
+
+def _dialled(subscriber: str) -> str:
+    return unquote(subscriber).partition(";")[0]
 
 
 def user_of(user_info: str) -> str:
@@ -126,7 +135,7 @@ def _is_nobody(user: str) -> bool:
 
 def _of_subscriber(text: str, country: str) -> frozenset[Identity]:
     """The numbers of a telephone-subscriber (RFC 3966 §3): its own, with its extension, and with its context."""
-    dialled, *rest = unquote(text).split(";")
+    dialled, rest = _dialled(text), unquote(text).split(";")[1:]
     parameters = {k.strip().lower(): v for k, _, v in (p.partition("=") for p in rest)}
     number = parse_number(dialled, country)
     if number is None or _is_nobody(dialled):

@@ -13,6 +13,9 @@ a recorded staff representative (R12), a hit too many is one call less for train
 * an address is compared by its user alone, since SBCs put their own host in the place of the line's;
 * the digits within a user part count (``ext2001``, ``2001-desk``), and so does the extension behind a number.
 
+An extension is a line of one PBX alone: ``sip:2001@other-company`` shows extension 2001, and is not ours. Where the
+site says which hosts are its own, enrolments and holders are asked of ``own_identities``; exclusions of all of them.
+
 ``repr`` of an identity is blank: no log, traceback or assertion can show it (R12).
 """
 
@@ -21,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from sipgate.core.identities import Address, Identity, host_of, identities_of
+from sipgate.core.identities import Address, Identity, dialled_by, host_of, identities_of
 from sipgate.core.numbers import SIGNIFICANT, Number, compact, digits_of, parse_number, significant_digits
 from sipgate.core.selectors import AddressPattern, NumberPattern, NumberRange, Selector, parse_selector
 
@@ -36,6 +39,7 @@ __all__ = [
     "SelectorSet",
     "host_of",
     "identities_of",
+    "own_identities",
     "parse_number",
     "parse_selector",
 ]
@@ -43,6 +47,20 @@ __all__ = [
 
 _WITH_COUNTRY_CODE = 10
 """A number of as many digits may be an international one whose + was left out."""
+
+
+def own_identities(identities: frozenset[Identity], domains: frozenset[str]) -> frozenset[Identity]:
+    """``identities`` of one party without the extensions that only addresses of other hosts show.
+
+    ``domains`` are the site's own hosts as ``host_of`` gives them; empty: nobody has said, every host counts. An
+    extension that no address shows (``tel:2001``, a bare ``2001``) is the site's: its equipment says no host.
+    """
+    if not domains:
+        return identities
+    addresses = [i for i in identities if isinstance(i, Address)]
+    ours = {dialled_by(a) for a in addresses if a.host in domains}
+    theirs = {dialled_by(a) for a in addresses} - ours
+    return frozenset(i for i in identities if isinstance(i, Address) or i.public or i.digits not in theirs)
 
 
 class SelectorSet:

@@ -35,6 +35,11 @@ class Number:
     digits: str
     extension: str = ""
 
+    @property
+    def public(self) -> bool:
+        """Whether it is E.164: the same line wherever it is dialled. An extension is a line of its own PBX alone."""
+        return self.digits.startswith("+")
+
     def __str__(self) -> str:
         return f"{self.digits};ext={self.extension}" if self.extension else self.digits
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sipgate.core.events import Party, Side
-from sipgate.core.lines import SelectorSet
+from sipgate.core.lines import Identity, SelectorSet, own_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class Policy:
     """All that decides, as one value.
 
     ``exclusions`` protect always; ``exclusions_readable`` False says that the file could not be read: then these are
-    the last good ones, which still refuse, and nothing is recorded.
+    the last good ones, which still refuse, and nothing is recorded. ``domains`` are the site's own SIP hosts: where
+    they are given, an extension at another host is no enrolled line and nobody's; exclusions hold at every host.
     """
 
     exclusions: SelectorSet = field(repr=False)
@@ -88,6 +89,7 @@ class Policy:
     enrolments: tuple[Enrolment, ...] = ()
     holders: tuple[Holder, ...] = ()
     connections: Mapping[str, Connection] = field(default_factory=dict)
+    domains: frozenset[str] = frozenset()
 
 
 class Reason(Enum):
@@ -185,21 +187,22 @@ def _verdicts(
     policy: Policy, connection: Connection, parties: Sequence[Party], at_ns: int, surroundings: Surroundings
 ) -> Iterator[Permitted | Reason]:
     for party in parties:
+        identities = own_identities(party.identities, policy.domains)
         for enrolment in policy.enrolments:
             in_force = enrolment.starts_at_ns <= at_ns < enrolment.ends_at_ns
-            if party.side is not None and in_force and enrolment.lines.matches(party.identities):
-                yield _verdict(policy, connection, party, party.side, enrolment, surroundings)
+            if party.side is not None and in_force and enrolment.lines.matches(identities):
+                yield _verdict(policy, connection, identities, party.side, enrolment, surroundings)
 
 
 def _verdict(
     policy: Policy,
     connection: Connection,
-    party: Party,
+    identities: frozenset[Identity],
     side: Side,
     enrolment: Enrolment,
     surroundings: Surroundings,
 ) -> Permitted | Reason:
-    holders = [h for h in policy.holders if h.line.matches(party.identities)]
+    holders = [h for h in policy.holders if h.line.matches(identities)]
     if len(holders) != 1:
         return Reason.NO_HOLDER
     holder = holders[0]

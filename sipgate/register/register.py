@@ -85,12 +85,13 @@ class Register:
         file_exclusions: Sequence[Selector],
         file_readable: bool,
         frames_per_second: int,
+        domains: frozenset[str],
     ) -> Policy:
         """The policy that follows from the register at one moment, for ``core.policy.decide``.
 
         ``file_exclusions`` are the last good ones of the admins' file, which the console's list is added to;
-        ``file_readable`` False: nothing is recorded, and they still protect. Enrolments that are over at ``now_ns`` are
-        left out; those to come are in it, with their times, for core to decide by.
+        ``file_readable`` False: nothing is recorded, and they still protect. ``domains`` as in ``Policy``.
+        Enrolments that are over at ``now_ns`` are left out; those to come are in it, with their times, for core to decide by.
         """
         with self._database.reading() as session:
             listed = exclusions.selectors(session, self._database)
@@ -101,6 +102,7 @@ class Register:
                 enrolments=self._enrolments(session, now_ns, frames_per_second),
                 holders=self._holders(session),
                 connections=dict(connections),
+                domains=domains,
             )
 
     def _enrolments(self, session: Session, now_ns: int, frames_per_second: int) -> tuple[Enrolment, ...]:

@@ -91,6 +91,7 @@ class PolicyKeeper:
                 file_exclusions=self._selectors(),
                 file_readable=self.file_error is None,
                 frames_per_second=self._config.film.frames_per_second,
+                domains=frozenset(self._config.site.domains),
             )
         except (SQLAlchemyError, SipgateError) as error:
             self._register_failed(error)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sipgate.core.identities import Address, Identity, host_of, identities_of, is_host
+from sipgate.core.identities import Address, Identity, dialled_by, host_of, identities_of, is_host
 from sipgate.core.numbers import Number
 
 PARIS = Number("+33142685300")
@@ -155,8 +155,18 @@ def test_a_uri_of_nobody_identifies_nobody(uri: str) -> None:
 
 
 def test_a_user_without_a_host_is_still_its_number() -> None:
-    assert seen("sip:2001@") == ids(Number("2001"))
     assert seen("sip:2001") == ids(Number("2001"))
+
+
+@pytest.mark.parametrize("uri", ["sip:2001@", "sip:2001@.", "sip:2001@:5060", "sip:2001@;user=phone"])
+def test_an_at_without_a_host_is_an_address_somewhere(uri: str) -> None:
+    assert seen(uri) == ids(Number("2001"), Address("2001@"))
+    assert seen(uri.replace("2001", "jean")) == ids()
+
+
+def test_e164_is_public_and_an_extension_is_not() -> None:
+    assert PARIS.public
+    assert not Number("2001").public
 
 
 def test_a_question_mark_in_the_user_part_does_not_hide_it() -> None:
@@ -198,3 +208,14 @@ def test_repr_shows_nothing_of_an_identity(identity: Identity) -> None:
 def test_any_text_is_read_without_an_error(text: str) -> None:
     for identity in identities_of(text, "FR"):
         assert str(identity)
+
+
+@given(
+    st.from_regex(r'("x" )?<?sips?:(%[0-9a-fA-F]{2}|%25|[0-9.;*#@-]){1,12}@?[a-z.:;]{0,8}>?', fullmatch=True)
+    | st.text("0123456789%;@.:*-35b", max_size=20).map("sip:{}".format)
+)
+def test_an_extension_is_what_its_address_dials_however_it_is_written(uri: str) -> None:
+    found = identities_of(uri, "FR")
+    dialled = {dialled_by(i) for i in found if isinstance(i, Address)}
+    if dialled:
+        assert {i.digits for i in found if isinstance(i, Number) and not i.public} <= dialled

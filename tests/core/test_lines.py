@@ -9,12 +9,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sipgate.core.lines import SelectorSet, identities_of, parse_selector
+from sipgate.core.lines import Identity, SelectorSet, identities_of, own_identities, parse_selector
 from tests.core.world import shown
 
 
 def chosen(*texts: str, country: str = "FR") -> SelectorSet:
     return SelectorSet(parse_selector(t, country) for t in texts)
+
+
+def of(*uris: str) -> frozenset[Identity]:
+    return frozenset(i for uri in uris for i in identities_of(uri, "FR"))
+
+
+def own_of(*uris: str) -> frozenset[Identity]:
+    return own_identities(of(*uris), OURS)
 
 
 def named(selectors: SelectorSet, uri: str, country: str = "FR") -> bool:
@@ -71,6 +79,62 @@ def test_no_selector_names_nobody() -> None:
 
 def test_a_party_without_identities_is_not_named() -> None:
     assert not chosen("2000-2999").might_match(frozenset())
+
+
+# --- whose extension it is ------------------------------------------------------------------------------------------
+
+OURS = frozenset({"pbx.example", "192.0.2.7"})
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        ("sip:2001@pbx.example",),
+        ("sip:2001@PBX.example.:5061;user=phone",),
+        ("sip:2001@192.0.2.7",),
+        ("sip:2001;cpc=ordinary@pbx.example",),
+        ("sip:2001@other.example", "sip:2001@pbx.example"),
+        ("tel:2001",),
+        ("2001",),
+        ("tel:2001", "sip:+33142682001@other.example"),
+    ],
+)
+def test_an_extension_is_the_sites_at_its_own_hosts_and_where_no_host_is_said(uris: tuple[str, ...]) -> None:
+    assert chosen("2000-2999").matches(of(*uris))
+    assert chosen("2000-2999").matches(own_of(*uris))
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        ("sip:2001@other.example",),
+        ("sip:2001@sub.pbx.example",),
+        ("sip:2001@pbx.example.evil",),
+        ("sip:2001@",),
+        ("sip:2001@.",),
+        ("sip:%32001@other.example",),
+        ("sip:%2532001@other.example",),
+        ("sip:2001%3Bx@other.example",),
+        ("sip:2001;x=@other.example",),
+        ("sip:20-01@other.example",),
+        ("sip:2001;ext=5@other.example",),
+        ("sip:2001:@pbx.example@other.example",),
+        ("tel:2001", "sip:2001@other.example"),
+        ("sip:2001@other.example", "sip:anna@pbx.example"),
+    ],
+)
+def test_an_extension_at_another_host_is_another_companys_and_protected_all_the_same(uris: tuple[str, ...]) -> None:
+    assert not chosen("2000-2999", "2001").matches(own_of(*uris))
+    assert chosen("2001").might_match(of(*uris))
+
+
+def test_a_public_number_is_the_same_line_at_every_host_and_so_is_an_address() -> None:
+    assert chosen("+33142682001").matches(own_of("sip:0142682001@other.example"))
+    assert chosen("sip:2001@other.example").matches(own_of("sip:2001@other.example"))
+
+
+def test_where_nobody_has_said_which_hosts_are_the_sites_every_host_counts() -> None:
+    assert chosen("2001").matches(own_identities(of("sip:2001@other.example"), frozenset()))
 
 
 # --- exclusions: who might be protected -----------------------------------------------------------------------------

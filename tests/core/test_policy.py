@@ -265,6 +265,32 @@ def test_row_10_a_telephone_key_alone_permits_the_sound_of_a_film_enrolment() ->
     assert decision == Permitted(ANNA, ANNAS_FILM, Side.CALLEE, None, KEY)
 
 
+# --- whose extension it is ------------------------------------------------------------------------------------------
+
+AT_HOME = replace(POLICY, domains=frozenset({"pbx.example"}))
+FOREIGN = "sip:2001@other-company.example"
+
+
+def test_row_6_an_extension_of_another_company_is_not_enrolled() -> None:
+    assert decided(parties=call_between(CUSTOMER, FOREIGN)) == FILMED, "nobody has said which hosts are the site's"
+    assert decided(AT_HOME, call_between(CUSTOMER, FOREIGN)) == Refused(Reason.NOT_ENROLLED)
+    assert decided(AT_HOME) == FILMED
+
+
+def test_row_7_an_extension_of_another_company_holds_no_line_of_ours() -> None:
+    by_address = replace(FILM_ENROLMENT, lines=lines("sip:2001@other-company.example"))
+    policy = replace(AT_HOME, enrolments=(by_address,))
+    assert decided(policy, call_between(CUSTOMER, FOREIGN)) == Refused(Reason.NO_HOLDER)
+
+
+def test_row_1_an_excluded_extension_is_protected_at_every_host() -> None:
+    assert decided(AT_HOME, call_between("sip:2100@other-company.example", ANNAS_LINE)) == Protected()
+
+
+def test_of_a_call_with_the_same_extension_elsewhere_the_owner_is_ours() -> None:
+    assert decided(AT_HOME, call_between(FOREIGN, ANNAS_LINE)) == FILMED
+
+
 # --- several enrolments, several parties ----------------------------------------------------------------------------
 
 

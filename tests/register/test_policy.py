@@ -37,6 +37,7 @@ def policy_of(
         file_exclusions=file,
         file_readable=readable,
         frames_per_second=10,
+        domains=frozenset(),
     )
 
 
