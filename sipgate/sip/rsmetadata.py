@@ -1,8 +1,11 @@
 """Recording metadata (RFC 7865): who takes part, who speaks on which stream; complete documents and partial updates.
 
-Both namespaces are read, RFC 7865's and the drafts' ``urn:ietf:params:xml:ns:siprec``: elements are known by their
-local names, and attributes in either spelling (``participant_id``, or ``id`` of the drafts, where ``send`` and ``recv``
-stand inside the participant).
+Every namespace is read (RFC 7865's ``…:recording:1``, ``…:recording``, the drafts' ``…:siprec``): elements are known by
+their local names, and attributes in either spelling (``participant_id``, or ``id`` of the drafts, where ``send`` and
+``recv`` stand inside the participant, at BroadWorks with an ``id`` inside, below a root ``recording_metadata``).
+
+A stream that nobody sends is sent by whoever does not receive it, where two take part. ``crossed`` swaps send and recv,
+for clients (some Ribbon and Sonus) whose metadata has them the wrong way round.
 
 Real clients send XML that is none (OpenSIPS does not escape ``&`` in display names). It is mended if that suffices;
 else the identities are scanned for, since a party who is in the text must be seen (R12). A document with a DTD is
@@ -33,6 +36,7 @@ _PARTICIPANT = re.compile(r"<(?:\w+:)?participant[\s>].*?(?=<(?:\w+:)?participan
 _AOR = re.compile(r"""\saor\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _SESSION_ID = re.compile(r"<(?:\w+:)?sipSessionID[^>]*>([^<]+)<", re.IGNORECASE)
 _URI = re.compile(r"""\b(?:sips?|tel):[^\s<>"',]+""", re.IGNORECASE)
+_SCHEME = re.compile(r"^(?:sips?|tel):")
 _QUOTES = {"&quot;": '"', "&apos;": "'"}
 
 
@@ -49,7 +53,8 @@ class Metadata:
 
     ``participants`` is in the order in which they were first named. ``labels``: stream id to SDP label. ``sends``:
     participant id to the ids of the streams that it sends. ``mentioned``: every SIP or tel URI anywhere in the text,
-    vendors' extensions included. ``session_ids``: the Call-IDs of the recorded call.
+    vendors' extensions included. ``session_ids``: the Call-IDs of the recorded call. ``caller``: what names the caller,
+    if anything does (BroadWorks' ``callingPartyNumber``, the drafts' ``initiator``).
     """
 
     participants: dict[str, Participant] = field(default_factory=dict)
@@ -57,10 +62,28 @@ class Metadata:
     sends: dict[str, frozenset[str]] = field(default_factory=dict)
     mentioned: frozenset[str] = frozenset()
     session_ids: frozenset[str] = frozenset()
+    receives: dict[str, frozenset[str]] = field(default_factory=dict)
+    caller: str | None = None
+    crossed: bool = False
+
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """The participants' ids, the caller first where that is known, else as they were named."""
+        found = tuple(self.participants)
+        called = self.caller
+        if called is None:
+            return found
+        first = [i for i in found if any(_user(aor) == _user(called) for aor in self.participants[i].aors)][:1]
+        return (*first, *(i for i in found if i not in first))
 
     def sent_labels(self, participant_id: str) -> frozenset[str]:
         """The SDP labels of the streams that a participant sends."""
-        streams = self.sends.get(participant_id, frozenset())
+        sends, receives = (self.receives, self.sends) if self.crossed else (self.sends, self.receives)
+        streams = sends.get(participant_id, frozenset())
+        if len(self.participants) == 2 and participant_id in self.participants:
+            unsent = set(self.labels).difference(*sends.values())
+            (other,) = self.participants.keys() - {participant_id}
+            streams |= {s for s in unsent if s in receives.get(other, ()) and s not in receives.get(participant_id, ())}
         return frozenset(self.labels[stream] for stream in streams if stream in self.labels)
 
     def update(self, document: bytes) -> None:
@@ -75,7 +98,7 @@ class Metadata:
         mode = _child_text(root, "datamode")
         # Without a mode, a document that names nobody is about something else: it updates.
         complete = mode.lower() != "partial" if mode else any(_name(e) == "participant" for e in root)
-        fresh = Metadata() if complete else self._copy()
+        fresh = Metadata(crossed=self.crossed) if complete else self._copy()
         fresh._merge(root)
         if complete and not any(p.aors for p in fresh.participants.values()):
             raise MetadataError("the metadata names no participant")
@@ -83,24 +106,36 @@ class Metadata:
         self._become(fresh)
 
     def _copy(self) -> Metadata:
-        return Metadata(dict(self.participants), dict(self.labels), dict(self.sends), self.mentioned, self.session_ids)
+        return Metadata(
+            dict(self.participants),
+            dict(self.labels),
+            dict(self.sends),
+            self.mentioned,
+            self.session_ids,
+            dict(self.receives),
+            self.caller,
+            self.crossed,
+        )
 
     def _become(self, other: Metadata) -> None:
         self.participants, self.labels, self.sends = other.participants, other.labels, other.sends
         self.mentioned, self.session_ids = other.mentioned, other.session_ids
+        self.receives, self.caller = other.receives, other.caller
 
     def _merge(self, root: Element) -> None:
         sends: dict[str, set[str]] = {}
+        receives: dict[str, set[str]] = {}
         here: dict[str, bool] = {}
         for element in root:
             match _name(element):
                 case "participant":
-                    self._merge_participant(element, sends)
+                    self._merge_participant(element, sends, receives)
                 case "stream":
                     if label := _child_text(element, "label"):
                         self.labels[_id(element, "stream")] = label
                 case "participantstreamassoc":
-                    _collect_sends(_id(element, "participant"), element, sends)
+                    _collect("send", _id(element, "participant"), element, sends)
+                    _collect("recv", _id(element, "participant"), element, receives)
                 case "participantsessionassoc":
                     identifier = _id(element, "participant")
                     stays = _child_text(element, "disassociate-time") is None
@@ -109,12 +144,14 @@ class Metadata:
                     found = ((e.text or "").strip() for e in element if _name(e) == "sipsessionid")
                     self.session_ids |= {text for text in found if text}
         self.sends |= {identifier: frozenset(streams) for identifier, streams in sends.items()}
+        self.receives |= {identifier: frozenset(streams) for identifier, streams in receives.items()}
+        self.caller = _caller(root) or self.caller
         for identifier, stays in here.items():
             if not stays:  # who has left every session of this document is not a party any more
                 self.participants.pop(identifier, None)
                 self.sends.pop(identifier, None)
 
-    def _merge_participant(self, element: Element, sends: dict[str, set[str]]) -> None:
+    def _merge_participant(self, element: Element, sends: dict[str, set[str]], receives: dict[str, set[str]]) -> None:
         identifier = _id(element, "participant") or f"#{len(self.participants)}"
         aors: list[str] = []
         for name in element.iter():
@@ -126,8 +163,9 @@ class Metadata:
             self.participants[identifier] = Participant(tuple(aors))
         if len(self.participants) > MAX_PARTICIPANTS:
             raise MetadataError("the metadata names too many participants")
-        if any(_name(child) == "send" for child in element):
-            _collect_sends(identifier, element, sends)
+        for kind, found in (("send", sends), ("recv", receives)):
+            if any(_name(child) == kind for child in element):
+                _collect(kind, identifier, element, found)
 
     def _scan(self, text: str) -> None:
         found: dict[str, Participant] = {}
@@ -137,16 +175,25 @@ class Metadata:
                 found[f"scanned #{index}"] = Participant(aors)
         if not found:
             raise MetadataError("the metadata is no XML, and no participant can be read out of it")
-        self.participants, self.labels, self.sends = found, {}, {}
+        self.participants, self.labels, self.sends, self.receives = found, {}, {}, {}
         self.mentioned |= _uris(text)
         self.session_ids |= {text.strip() for text in _SESSION_ID.findall(text)}
 
 
-def _collect_sends(participant: str, element: Element, sends: dict[str, set[str]]) -> None:
-    streams = {(e.text or "").strip() for e in element if _name(e) == "send"}
-    known = sends.setdefault(participant, set())
+def _collect(kind: str, participant: str, element: Element, into: dict[str, set[str]]) -> None:
+    streams = {"".join(child.itertext()).strip() for child in element if _name(child) == kind}
+    known = into.setdefault(participant, set())
     if _child_text(element, "disassociate-time") is None:
         known |= streams
+
+
+def _caller(root: Element) -> str | None:
+    named = {_name(e): text for e in root.iter() if (text := (e.text or "").strip())}
+    return named.get("callingpartynumber") or named.get("initiator")
+
+
+def _user(uri: str) -> str:
+    return _SCHEME.sub("", uri.strip().lower()).partition("@")[0].partition(";")[0]
 
 
 def _read(document: bytes) -> Element | None:
@@ -158,7 +205,7 @@ def _read(document: bytes) -> Element | None:
             raise MetadataError("the metadata brings a DTD, which is never read") from None
         except (ParseError, ValueError, LookupError):
             continue
-        return root if _name(root) == "recording" else None
+        return root if _name(root) in {"recording", "recording_metadata"} else None
     return None
 
 

@@ -1,9 +1,10 @@
 """Who takes part in a recorded call, and on which side: from recording metadata and the INVITE's own header.
 
-Left is the caller. Metadata does not say who called; clients name the caller first (OpenSIPS, INTEROP), so the order
-of participants decides, and a stream is on the side of the one participant who sends it. Streams that the metadata
-does not know (OpenSIPS with video) are taken in the order of the m-lines, if there are two. A single stream that
-several or none send is of neither side: it is never split into a stereo that it is not.
+Left is the caller. RFC 7865's metadata does not say who called; clients name the caller first (OpenSIPS, INTEROP), so
+the order of participants decides unless an extension says it (BroadWorks), and a stream is on the side of the one
+participant who sends it. Streams that the metadata does not know (OpenSIPS with video) are taken in the order of the
+m-lines, if there are two. A single stream that several or none send is of neither side: it is never split into a stereo
+that it is not.
 
 A label keeps its side for the whole call, and so does a participant, whoever joins or leaves.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from urllib.parse import unquote
 
 from sipgate.core.events import Party, Side
@@ -48,7 +50,7 @@ def label_sides(metadata: Metadata, labels: Iterable[str], known: Mapping[str, S
     labels = tuple(labels)
     sides = {label: known[label] for label in labels if label in known}
     senders = {label: _senders(metadata, label) for label in labels}
-    ranks = {identifier: rank for rank, identifier in enumerate(metadata.participants)}
+    ranks = {identifier: rank for rank, identifier in enumerate(metadata.ordered)}
     for label in labels:
         if label not in sides and senders[label]:
             rank = ranks[senders[label][0]]
@@ -65,14 +67,14 @@ def participant_sides(
 ) -> dict[str, Side]:
     """The side of each participant: that of the stream which it sends, else the one it had, else a vacant one."""
     found: dict[str, Side] = {}
-    for identifier in metadata.participants:
+    for identifier in metadata.ordered:
         spoken = {sides.get(label) for label in metadata.sent_labels(identifier)} - {None}
         if len(spoken) == 1 and (side := spoken.pop()) is not None:
             found[identifier] = side
     for identifier in metadata.participants:
         if identifier not in found and identifier in known:
             found[identifier] = known[identifier]
-    for identifier in metadata.participants:
+    for identifier in metadata.ordered:
         vacant = [side for side in _ORDER if side not in found.values()]
         if identifier not in found and vacant:
             found[identifier] = vacant[0]
@@ -80,13 +82,22 @@ def participant_sides(
 
 
 def parties_of(
-    metadata: Metadata, sides: Mapping[str, Side], header_uris: frozenset[str], country: str
+    metadata: Metadata,
+    sides: Mapping[str, Side],
+    header_uris: frozenset[str],
+    country: str,
+    headed: Mapping[Side, frozenset[str]] = MappingProxyType({}),
 ) -> tuple[Party, ...]:
-    """All parties, those with a side first; last, one without a side who has every identity mentioned elsewhere."""
+    """All parties, those with a side first; last, one without a side who has every identity mentioned elsewhere.
+
+    ``headed``: whom header fields name by side; they count where no metadata names anybody.
+    """
     parties = [
         Party(sides.get(identifier), _identities(participant.aors, country))
         for identifier, participant in metadata.participants.items()
     ]
+    if not parties:
+        parties = [Party(side, _identities(uris, country)) for side, uris in headed.items()]
     parties.sort(key=lambda party: 2 if party.side is None else party.side.value)
     seen: frozenset[Identity] = frozenset().union(*(party.identities for party in parties))
     others = _identities(header_uris | metadata.mentioned, country) - seen

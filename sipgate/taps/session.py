@@ -17,6 +17,7 @@ from sipgate.errors import MetadataError
 from sipgate.sip import sdp
 from sipgate.sip.call import Call
 from sipgate.sip.rsmetadata import Metadata
+from sipgate.taps.cisco import Headed
 from sipgate.taps.parties import label_sides, participant_sides, parties_of
 
 _MAX_METADATA = 1 << 20  # bytes of metadata kept for one call
@@ -42,6 +43,7 @@ class Session:
     parties: tuple[Party, ...] = ()
     label_sides: dict[str, Side | None] = field(default_factory=dict)
     participant_sides: dict[str, Side] = field(default_factory=dict)
+    headed: Headed | None = None
     places: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     accepted: bool = False
@@ -58,7 +60,7 @@ class Session:
             try:
                 self.metadata.update(document)
             except MetadataError:
-                self.metadata = Metadata()
+                self.metadata = Metadata(crossed=self.metadata.crossed)
                 return False
         return True
 
@@ -66,13 +68,16 @@ class Session:
         """Everybody who takes part, by all that is known now."""
         known = self.participant_sides
         self.participant_sides = participant_sides(self.metadata, self.label_sides, known)
-        return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country)
+        headed = self.headed.uris if self.headed is not None else {}
+        return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country, headed)
 
     def take(self, offer: sdp.Description) -> tuple[StreamOffer, ...]:
         """The streams of an offer of the client."""
         self.offer = offer
         lines = offer.wanted()
         labels = labels_of(lines)
+        if self.headed is not None and self.headed.speaker is not None:
+            self.label_sides |= dict.fromkeys(labels, self.headed.speaker)
         self.label_sides |= label_sides(self.metadata, labels, self.label_sides)
         before = {stream.label: stream for stream in self.streams}
         found = []
@@ -91,13 +96,13 @@ class Session:
         found = sdp.Description(media)
         if self.offer is None:
             for line, label in zip(found.wanted(), labels_of(found.wanted()), strict=True):
-                if line.index < len(_PLACES):
-                    self.places[label] = _PLACES[line.index][0]
+                if line.index < len(self._offered()):
+                    self.places[label] = self._offered()[line.index][0]
         return self.take(found)
 
     def placeholders(self) -> tuple[StreamOffer, ...]:
         """The streams of an offerless session before the answer: from nowhere."""
-        return tuple(StreamOffer(name, side, "0.0.0.0", 0, sdp.OFFERED) for name, side in _PLACES)
+        return tuple(StreamOffer(name, side, "0.0.0.0", 0, sdp.OFFERED) for name, side in self._offered())
 
     def give_ports(self, ports: Sequence[int]) -> None:
         """One port for each stream, in order."""
@@ -122,9 +127,14 @@ class Session:
     def _described(self, address: str, version: int) -> bytes:
         identifier, _ = self.local
         if self.offer is None:
-            return sdp.offer(address, [self.ports.get(name, 0) for name, _ in _PLACES], identifier, version)
+            return sdp.offer(address, [self.ports.get(name, 0) for name, _ in self._offered()], identifier, version)
         names = (self._name(label) for label in labels_of(self.offer.wanted()))
         return sdp.answer(self.offer, address, [self.ports.get(name, 0) for name in names], identifier, version)
+
+    def _offered(self) -> tuple[tuple[str, Side], ...]:
+        if self.headed is not None and self.headed.speaker is not None:
+            return ((_PLACES[0][0], self.headed.speaker),)
+        return _PLACES
 
     def _name(self, label: str) -> str:
         return self.places.get(label, label)

@@ -26,6 +26,7 @@ from sipgate.sip.message import PHRASES, Flow, Request
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import RETRY_AFTER, UserAgentServer, companions
 from sipgate.taps import tls
+from sipgate.taps.cisco import headed_by
 from sipgate.taps.complaints import Complaints
 from sipgate.taps.offers import acceptable, read_offer
 from sipgate.taps.parties import uris_of
@@ -178,6 +179,8 @@ class SiprecTap:
         connection = self._connection_of(call.flow)
         found = read_offer(request)
         session = Session(call, connection.name if connection else "", uris_of(request), self._country)
+        session.headed = headed_by(request)
+        session.metadata.crossed = connection is not None and connection.crossed_streams
         self._read_metadata(session, found.metadata)
         session.offers = found.description is None
         if found.description is not None:
@@ -190,6 +193,8 @@ class SiprecTap:
         self._numbers[call] = number
         answered = now if connection is not None and connection.begins == "answer" else None
         keys = session.metadata.session_ids | {request.call_id}
+        if session.headed is not None and session.headed.key is not None:
+            keys |= {session.headed.key}
         self._emit(Offered(number, session.connection, session.parties, session.streams, answered, now, keys))
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
@@ -201,6 +206,7 @@ class SiprecTap:
         session.offers = offer is None
         streams = session.take(offer) if offer is not None else session.streams
         session.header_uris |= uris_of(request)
+        session.headed = headed_by(request) or session.headed
         self._tell_parties(number, session, now)
         if offer is None and request.method == "UPDATE":
             self._uas.answer(call, b"", now)
