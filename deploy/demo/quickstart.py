@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.panel import Panel
 
 from deploy.demo.evidence import read_film, traces
@@ -25,6 +26,7 @@ from deploy.demo.programs import DemoError
 from sipgate.errors import SipgateError
 from sipgate.phones.recording_client import CallReport, RecordedCall, place
 from sipgate.phones.speech import write_dialogue
+from sipgate.phones.worker import require_pjsua2
 
 CALL_SECONDS = 12.0
 CUSTOMER, OTHER_CUSTOMER = "+33639980001", "+33639984107"
@@ -54,13 +56,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     story = Story()
     try:
+        require_pjsua2()  # said now, not after minutes of setting up
         with ExitStack() as stack:
             folder = TOP / ".quickstart"
             stack.enter_context(_lock(TOP / ".quickstart.lock"))
             shutil.rmtree(folder, ignore_errors=True)
             _tell(Office(folder, stack), story, once=options.once)
     except (DemoError, SipgateError) as error:
-        story.screen.print(f"[red]failed:[/] {error}", soft_wrap=True)
+        story.screen.print(f"[red]failed:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         story.screen.print("ended; `rm -r .quickstart` removes all that it wrote")

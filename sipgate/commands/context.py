@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sipgate import config
 from sipgate.errors import AccessError, UsageError
@@ -86,4 +87,4 @@ def moment(at_ns: int) -> str:
 def warn(lines: tuple[str, ...]) -> None:
     """Warnings on standard error."""
     for line in lines:
-        err.print(f"[yellow]warning:[/] {line}")
+        err.print(f"[yellow]warning:[/] {escape(line)}")

@@ -12,7 +12,6 @@ from sipgate.commands.context import (
     ConfigOption,
     JsonOption,
     day,
-    err,
     out,
     person,
     print_json,
@@ -109,7 +108,7 @@ def workstation(
     if json:
         print_json({"workstation": name, "code": code, "server": server})
         return
-    out.print(f"on {name}, within a day:\n  capture-client enrol --server {server} --code {code}")
+    out.print(f"on {name}, within a day:\n  capture-client enrol --server {server} --code {code}", markup=False)
 
 
 @app.command("list")
@@ -143,7 +142,7 @@ def _file_exclusions(site: Stores) -> tuple[Selector, ...]:
     try:
         return tuple(selector for row in site.file_lines() for selector in row.selectors)
     except ConfigurationError as error:
-        err.print(f"[yellow]warning:[/] {error}")
+        warn((str(error),))
         return ()
 
 

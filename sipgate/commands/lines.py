@@ -11,12 +11,12 @@ from sipgate.commands.context import (
     AsOption,
     ConfigOption,
     JsonOption,
-    err,
     out,
     person,
     print_json,
     sign_in,
     stores,
+    warn,
 )
 from sipgate.core.events import Party, Side
 from sipgate.core.lines import Address, Identity, SelectorSet, identities_of, own_identities
@@ -102,8 +102,7 @@ def list_lines(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) 
         for entry in listed:
             pending = "  (removal requested)" if entry.removal_requested_by else ""
             out.print(f"list {entry.id:7}  {entry.text}{pending}", markup=False)
-        for warning in (w for row in rows for w in row.warnings):
-            err.print(f"[yellow]warning:[/] {warning}")
+        warn(tuple(warning for row in rows for warning in row.warnings))
     if broken is not None:
         raise ConfigurationError(broken)
 
