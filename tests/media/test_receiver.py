@@ -79,14 +79,17 @@ def test_what_came_between_the_answer_and_its_news_is_kept_from_the_answer_on(ca
     """The answer's time is the signalling's; the packets that came since are still in the kernel's buffer."""
     call.open()
     soon(lambda: call.receiver.running)
-    before, after = noise(0.02), noise(0.02)
+    before, after = noise(0.04), noise(0.02)
+    call.voices[0].packet_ms = 40
     call.voices[0].send(before)
     time.sleep(0.005)
     call.answered_at_ns = time.time_ns()
-    call.voices[0].send(after)
+    time.sleep(0.01)
+    call.voices[1].send(after)
     call.receiver.begin(call.recording, call.answered_at_ns)
     call.finish()
-    assert before not in call.kept().sound[0].tobytes()
+    assert call.kept().bytes_of(0) == b"", "not even the end of a packet that came before"
+    assert call.kept().bytes_of(1) == after
 
 
 def test_what_comes_after_the_hangup_is_never_kept(call: Call) -> None:
@@ -102,6 +105,20 @@ def test_what_comes_after_the_hangup_is_never_kept(call: Call) -> None:
     assert kept.length_ns == hung_up
     assert late[:160] not in kept.sound[0].tobytes()
     assert not kept.codec[:, hung_up // 1_000_000 + 1 :].any()
+
+
+def test_a_packet_that_comes_after_the_hangup_is_not_kept_though_it_was_spoken_before(call: Call) -> None:
+    call.open()
+    call.begin(ago_ns=SECOND)
+    sound = noise(0.2)
+    packets = [packet(sound[n * 160 : n * 160 + 160], sequence=n, timestamp=n * 160) for n in range(10)]
+    for number in (0, 1, 2, 3, 4, 6, 7, 8, 9):
+        call.voices[0].send_raw(packets[number])
+    hung_up = time.time_ns() - call.answered_at_ns
+    call.voices[0].send_raw(packets[5])
+    call.finish(hung_up)
+    kept = call.kept().bytes_of(0)
+    assert kept.startswith(sound[: 5 * 160] + sound[6 * 160 : 9 * 160])
 
 
 def test_a_hangup_that_is_told_late_takes_back_what_was_sealed_since(call: Call) -> None:
@@ -256,6 +273,7 @@ def test_a_packet_that_comes_after_its_window_was_sealed_still_finds_its_place(c
     sealed = (call.folder / "audio.sealed").stat().st_size
     assert sealed > 9_000, "the first window is sealed by now"
     voice.send_raw(packet(sound[480:640], sequence=3, timestamp=480))
+    soon(lambda: sound[:3200] in bytes(call.kept().sound[0]))  # sealed again, should the process be killed now
     call.finish()
     assert call.kept().where(0, sound) < NEAR
 

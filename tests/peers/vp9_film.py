@@ -1,4 +1,4 @@
-"""A synthetic film as a workstation sends it: VP9 with the client's settings (LAB.md §3), sealed segments of takes.
+"""A synthetic film as a workstation sends it: the client's encoder, sealed segments of takes.
 
 Every picture shows its own number as 16 black or white bars over the moving content, and can be read back.
 """
@@ -8,24 +8,15 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from capture_client.encoder import Encoder
 from capture_client.protocol import FilmPacket, SegmentSealer
 
-ENCODER = {
-    "deadline": "realtime",
-    "cpu-used": "8",
-    "tune-content": "screen",
-    "crf": "30",
-    "b": "0",
-    "lag-in-frames": "0",
-}
 _BARS = 16
 Picture = npt.NDArray[np.uint8]
 
@@ -55,16 +46,12 @@ def film(
     times_ms: Sequence[int], *, width: int = 320, height: int = 200, first: int = 0, gop: int = 600, busy: bool = False
 ) -> list[FilmPacket]:
     """Pictures ``first``, ``first`` + 1, … filmed at these moments of the call, the first a keyframe."""
-    context = av.CodecContext.create("libvpx-vp9", "w")
-    assert isinstance(context, av.VideoCodecContext)
-    context.width, context.height, context.pix_fmt = width, height, "yuv420p"
-    context.time_base, context.gop_size, context.options = Fraction(1, 1000), gop, ENCODER
-    packets: list[FilmPacket] = []
+    encoder, packets = Encoder(), []
     for number, at in enumerate(times_ms):
-        frame = av.VideoFrame.from_ndarray(picture(first + number, width, height, busy=busy), format="rgb24")
-        frame.pts, frame.time_base = at, Fraction(1, 1000)
-        (packet,) = context.encode(frame)
-        packets.append(FilmPacket(bool(packet.is_keyframe), at * 1_000_000, width, height, bytes(packet)))
+        image = picture(first + number, width, height, busy=busy)
+        pixels = np.dstack([image[:, :, ::-1], np.full((height, width), 255, np.uint8)])
+        data, key = encoder.encode(np.ascontiguousarray(pixels), at * 1_000_000, number % gop == 0)
+        packets.append(FilmPacket(key, at * 1_000_000, width, height, data))
     return packets
 
 
