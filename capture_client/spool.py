@@ -71,7 +71,6 @@ class Spool:
         with self._lock, _translated():
             _make_folder(path.parent)
             _make_folder(path)
-            _sync_folder(path.parent)
             self._live[path] = 0
         return Take(self, path)
 
@@ -132,6 +131,9 @@ class Spool:
                 return  # erased
             with _translated():
                 _write(take / f"{index:06d}.seg", sealed)
+                if index == 0:  # not in ``begin``: a first picture waits for that
+                    _sync_folder(take.parent)
+                    _sync_folder(self._folder)
             self._bytes += len(sealed)
 
     def _remove_segment(self, take: Path, index: int) -> None:

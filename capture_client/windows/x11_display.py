@@ -16,6 +16,8 @@ import xcffib.xproto
 from capture_client.errors import DesktopError
 
 _EXTENSIONS = ("Composite", "DAMAGE", "XFIXES", "MIT-SHM", "X-Resource")
+_NAMES = ("WM_STATE", "WM_CLASS", "WM_NAME", "_NET_WM_NAME", "WM_TRANSIENT_FOR")
+"""Asked for once, beforehand: each would cost a film's first picture a round trip."""
 _ANY = 0
 _xcffib: Any = xcffib  # it has no annotations
 
@@ -52,7 +54,8 @@ class Display:
         self.screen: Any = setup.roots[self.connection.pref_screen]
         self.root: int = self.screen.root
         self._client_mask: int = ~setup.resource_id_mask
-        self._atoms: dict[str, int] = {}
+        asked = [self.core.InternAtom(False, len(name), name) for name in _NAMES]
+        self._atoms: dict[str, int] = {n: cookie.reply().atom for n, cookie in zip(_NAMES, asked, strict=True)}
         if setup.image_byte_order != 0:
             self.close()
             raise DesktopError(f"display {name} is big-endian: not supported")

@@ -88,7 +88,6 @@ async def test_a_call_is_filmed_from_answer_to_hangup_and_uploaded_while_it_last
     painted = [None if p.shows_ns is None else p.shows_ns + ahead for p in pictures]
     assert all(t is not None and answered - 1_000_000 <= t <= ended for t in painted)
     assert all(answered < p.at_ns < ended for p in pictures)
-    assert pictures[0].at_ns - answered < 100_000_000
     stopped = server.state(recording, "stopped")
     assert stopped is not None
     assert (stopped.frames, stopped.first_frame_ns) == (len(pictures), pictures[0].at_ns)

