@@ -136,6 +136,7 @@ class Camera:
                 while not self._commands.empty():
                     command = self._commands.get()
                     if command is None:
+                        self._disarm()
                         self._end(None, "stopped")
                         self._drop_desktop()
                         return
@@ -184,12 +185,12 @@ class Camera:
             case ConfirmFilm(_, until_ns):
                 film.darkroom.do(Confirm(until_ns - self._studio.uncertainty_ns() - film.answered_at_ns))
             case PauseCamera(_, at_ns):
-                film.darkroom.do(Cut(at_ns - film.answered_at_ns))
+                film.darkroom.do(Cut(at_ns - self._studio.uncertainty_ns() - film.answered_at_ns))
                 film.paused, film.key_next = True, True
                 self._develop(film, _card(film.size, bars=True))
             case ResumeCamera():
                 film.paused, film.key_next, film.shot_ns = False, True, 0
-                film.begun_ns = None
+                film.started_ns, film.begun_ns = self._studio.now_ns(), None
             case EndFilm(_, ended_at_ns, state):
                 self._end(ended_at_ns, state)
 
@@ -221,14 +222,17 @@ class Camera:
             self._studio.fail(command.recording, self._reason or "not armed")
             return
         try:
-            view = self._armed or self._look(plan)
+            view, self._armed = self._armed or self._look(plan), None
+        except DesktopError as error:
+            self._studio.fail(command.recording, str(error))
+            raise
+        try:
             take = self._studio.spool.begin(command.recording)
             darkroom = Darkroom(command.recording, take, plan.public_key, command.answered_at_ns, self._studio)
-        except (DesktopError, SpoolError, ValueError) as error:
+        except (SpoolError, ValueError) as error:
+            view.close()
             self._studio.fail(command.recording, str(error))
             return
-        finally:
-            self._armed = None
         self._darkrooms = [d for d in self._darkrooms if d.is_alive()] + [darkroom]
         interval = 1_000_000_000 // plan.frames_per_second
         now = self._studio.now_ns()
@@ -305,13 +309,15 @@ class Camera:
 
     def _fail(self, reason: str, *, lost: bool) -> None:
         self._reason = reason
+        film, self._film = self._film, None
+        if film is not None:
+            film.darkroom.do(Finish(None, "failed"))
+            self._studio.fail(film.recording, reason)
         if lost:
             self._plan = self._armed = None
             self._drop_desktop()
-        if self._film is not None:
-            film, self._film = self._film, None
-            film.darkroom.do(Finish(None, "failed"))
-            self._studio.fail(film.recording, reason)
+        elif film is not None:
+            film.view.close()
 
     def _drop_desktop(self) -> None:
         if self._desktop is not None:

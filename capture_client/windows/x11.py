@@ -143,6 +143,9 @@ class X11View:
                 pixels.damaged = True
         elif isinstance(event, _COMING_AND_GOING):
             self._coming = True
+            if event.window in self._frames or event.window in self._windows:
+                for pixels in self._windows.values():
+                    pixels.remapped = True  # it may have got a new pixmap
         elif isinstance(event, xcffib.xproto.ConfigureNotifyEvent):
             self._moved |= event.window in self._windows
             self._coming |= event.window in self._frames  # moved or restacked

@@ -50,6 +50,7 @@ class Display:
         )
         for cookie in versions:
             cookie.reply()
+        self._socket = int(self.connection.get_file_descriptor())
         setup = self.connection.get_setup()
         self.screen: Any = setup.roots[self.connection.pref_screen]
         self.root: int = self.screen.root
@@ -65,8 +66,8 @@ class Display:
         self.connection.disconnect()
 
     def fileno(self) -> int:
-        """The socket."""
-        return int(self.connection.get_file_descriptor())
+        """The socket; still its number once the connection is lost."""
+        return self._socket
 
     def new_id(self) -> int:
         """A fresh resource id."""

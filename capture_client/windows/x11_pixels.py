@@ -50,6 +50,7 @@ class WindowPixels:
         self.known: npt.NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
         self.all_known = False
         self.asked_hard = False
+        self.remapped = False
         self._display = display
         self._damage = self._pixmap = self._segment = 0
         self._border = 0
@@ -76,8 +77,9 @@ class WindowPixels:
         self.place = Place(origin.dst_x, origin.dst_y, geometry.width, geometry.height)
         self.depth, self._border = geometry.depth, geometry.border_width
         same_size = before is not None and (before.width, before.height) == (geometry.width, geometry.height)
-        if same_size and self._pixmap:
+        if same_size and self._pixmap and not self.remapped:
             return False
+        self.remapped = False
         return self._name_pixmap()
 
     def forget(self) -> None:

@@ -158,6 +158,21 @@ def test_a_minimised_window_gives_a_card_and_comes_back(display: str, at_desk: D
     assert pictures[-1].shows_ns is not None
 
 
+def test_a_window_that_is_gone_and_back_at_once_is_not_frozen_in_the_film(display: str, at_desk: Desk) -> None:
+    with business_window(display) as business:
+        window = wait_for_window(display, "SipgateDemo", business)
+        at_desk.start()
+        at_desk.wait_for("filming")
+        for _ in range(3):
+            xdotool(display, "windowunmap", window, "windowmap", window)
+            time.sleep(0.2)
+        time.sleep(0.6)
+        pictures = at_desk.stop()
+    shown = pictures[-1].shows_ns
+    assert shown is not None
+    assert at_desk.ended_at_ns - shown < 500_000_000
+
+
 def test_a_resized_window_goes_on_in_its_new_size_with_a_keyframe(display: str, at_desk: Desk) -> None:
     with business_window(display) as business:
         window = wait_for_window(display, "SipgateDemo", business)
