@@ -218,6 +218,7 @@ class Company(Office):
             path.write_text(before)
             wait_until(lambda: self.page("readyz").is_success, "readiness", 5.0)
             self.until_answered_with(200)
+            self.until_idle()
 
 
 def today() -> date:

@@ -27,6 +27,7 @@ class Watched:
 
     def __init__(self, company: Company, ongoing: OngoingCall) -> None:
         self._company, self.ongoing = company, ongoing
+        company.until_idle()
         self.before, self.about_calls = company.kept(), company.about_calls()
         ongoing.start()
         (self.recording,) = company.kept() - self.before

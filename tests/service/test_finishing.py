@@ -124,6 +124,16 @@ async def test_erased_while_it_is_made_leaves_nothing(after: Afterwards) -> None
     after.nothing_of(call)
 
 
+async def test_erased_while_it_is_being_entered_it_does_not_come_into_the_index(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.expect(call)
+    after.finishing.forget(call.recording)
+    assert call.ended_at_ns is not None
+    with pytest.raises(ErasedError):
+        after.finishing._keep(call, call.ended_at_ns, Finished(3.0, 2, 0, None, None, (0, 0), film_complete=True))
+    after.nothing_of(call)
+
+
 async def test_erased_just_before_it_is_made_leaves_nothing(after: Afterwards) -> None:
     call = after.call()
     after.site.vault.destroy(call.recording)

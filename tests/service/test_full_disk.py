@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -32,12 +32,14 @@ class SmallDisk:
         self._filler = path / "filler"
         self._path = path
 
-    def fill(self, leave: int) -> None:
-        """Leave so many bytes."""
-        found = os.statvfs(self._path)
-        with self._filler.open("ab") as file:
-            size = file.tell() + found.f_bavail * found.f_frsize - leave
-            os.posix_fallocate(file.fileno(), 0, size)
+    def fill(self) -> None:
+        """Leave nothing."""
+        with self._filler.open("ab", buffering=0) as file, suppress(OSError):
+            found = os.statvfs(self._path)
+            os.posix_fallocate(file.fileno(), 0, max(found.f_bavail * found.f_frsize - MIB, 1))
+            file.seek(0, os.SEEK_END)
+            while True:
+                file.write(bytes(4096))
 
     def make_room(self) -> None:
         self._filler.unlink(missing_ok=True)
@@ -65,7 +67,7 @@ def test_at_the_start_of_a_call_the_peer_is_sent_elsewhere_and_health_says_why(
 ) -> None:
     small, company = disk
     before = company.kept()
-    small.fill(0)
+    small.fill()
     try:
         answer = company.offer()
         assert answer.status == 503
@@ -92,7 +94,7 @@ def test_during_a_call_what_was_recorded_so_far_is_kept_as_soon_as_there_is_room
             (recording,) = company.kept() - before
             sound = company.folder / "data" / "media" / recording / "audio.sealed"
             wait_until(lambda: sound.stat().st_size > 40_000, "sound on the disk", 15.0)
-            small.fill(0)
+            small.fill()
             log = company.logs / "sipgate.log"
             wait_until(lambda: "cannot be written" in log.read_text(), "the end of the recording", 10.0)
             report = ongoing.hang_up()
