@@ -78,6 +78,7 @@ class Account:
 
 
 def _accounts() -> tuple[Account, ...]:
+    # The DPO last: from then on accounts like these take a DPO's signature.
     people = (
         ("admin", "Ada Admin", "telephony_admin"),
         ("trainer", "Tom Trainer", "trainer"),

@@ -58,12 +58,22 @@ def sign_in(site: Stores, login: str) -> Person:
     return found
 
 
-def password(prompt: str, *, new: bool = False) -> str:
-    """From SIPGATE_PASSWORD, or asked without echo (twice when it is new)."""
-    given = os.environ.get("SIPGATE_PASSWORD")
-    if given:
-        return given
-    return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=new, err=True))
+def password(prompt: str) -> str:
+    """The password of whoever acts: from SIPGATE_PASSWORD, or asked without echo."""
+    return os.environ.get("SIPGATE_PASSWORD") or _asked(prompt, twice=False)
+
+
+def new_password(*, signed_in: bool) -> str:
+    """A new one: from SIPGATE_NEW_PASSWORD, or asked twice without echo.
+
+    SIPGATE_PASSWORD serves as well, unless somebody ``signed_in`` with it: theirs must not become another's.
+    """
+    given = os.environ.get("SIPGATE_NEW_PASSWORD") or (None if signed_in else os.environ.get("SIPGATE_PASSWORD"))
+    return given or _asked("new password", twice=True)
+
+
+def _asked(prompt: str, *, twice: bool) -> str:
+    return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
 
 
 def print_json(document: Any) -> None:
