@@ -177,8 +177,8 @@ def _denial(policy: Policy | None, connection: str, parties: Sequence[Party]) ->
     if not policy.gate_open:
         return Reason.GATE_CLOSED
     identified = {p.side for p in parties if p.identities}
-    # A party without a name beside named ones could be anybody, a representative included.
-    if not {Side.CALLER, Side.CALLEE} <= identified or any(p.side is not None and not p.identities for p in parties):
+    # A party without a name beside named ones could be anybody, a representative included: whether it speaks or not.
+    if not {Side.CALLER, Side.CALLEE} <= identified or any(not p.identities for p in parties):
         return Reason.UNIDENTIFIED
     return None
 

@@ -46,6 +46,7 @@ class Session:
     headed: Headed | None = None
     places: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    unreadable: bool = False
     accepted: bool = False
     offers: bool = False
     local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
@@ -61,6 +62,7 @@ class Session:
                 self.metadata.update(document)
             except MetadataError:
                 self.metadata = Metadata(crossed=self.metadata.crossed)
+                self.unreadable = True
                 return False
         return True
 
@@ -68,7 +70,8 @@ class Session:
         """Everybody who takes part, by all that is known now."""
         known = self.participant_sides
         self.participant_sides = participant_sides(self.metadata, self.label_sides, known)
-        headed = self.headed.uris if self.headed is not None else {}
+        # Header fields name the parties where there is no metadata; never in place of metadata that nobody could read.
+        headed = self.headed.uris if self.headed is not None and not self.unreadable else {}
         return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country, headed)
 
     def take(self, offer: sdp.Description) -> tuple[StreamOffer, ...]:

@@ -163,15 +163,22 @@ def test_row_4_a_closed_gate_refuses() -> None:
         (*ORDINARY, party(Side.CALLER)),
         (*ORDINARY, party(Side.CALLEE)),
         (party(None, CUSTOMER), party(Side.CALLEE, ANNAS_LINE)),
+        (*ORDINARY, party(None)),
     ],
-    ids=["nobody", "no caller", "no callee", "anonymous", "an address only", "joins", "joins callee", "no stream"],
+    ids=[
+        "nobody",
+        "no caller",
+        "no callee",
+        "anonymous",
+        "an address only",
+        "joins",
+        "joins callee",
+        "no stream",
+        "third",
+    ],
 )
 def test_row_5_a_side_that_is_not_identified_refuses(parties: tuple[Party, ...]) -> None:
     assert decided(replace(POLICY, enrolments=()), parties) == Refused(Reason.UNIDENTIFIED)
-
-
-def test_row_5_a_party_without_a_stream_may_be_anonymous() -> None:
-    assert decided(parties=(*ORDINARY, party(None))) == FILMED
 
 
 @pytest.mark.parametrize(

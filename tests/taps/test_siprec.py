@@ -168,6 +168,13 @@ async def test_a_session_whose_parties_cannot_be_read_is_offered_with_none_ident
     assert all(party.side is None for party in found.all(Offered)[0].parties)
 
 
+async def test_header_fields_never_stand_in_for_metadata_that_nobody_could_read() -> None:
+    named = "Remote-Party-ID: <sip:+33612345678@cube>;party=calling, <sip:2001@cube>;party=called"
+    async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
+        await Dialogue(client).ask(body=recording_body(metadata_part=b"<recording"), extra=[named])
+    assert all(party.side is None for party in found.all(Offered)[0].parties)
+
+
 async def test_a_session_without_metadata_is_offered_with_no_party_on_any_side() -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
         assert status_of(await Dialogue(client).ask(body=sip.TWO_STREAMS, content_type="application/sdp")) == 603
