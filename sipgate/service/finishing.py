@@ -21,6 +21,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from sipgate.core import events as ev
 from sipgate.core.retention import expires_at_ns
@@ -40,7 +41,10 @@ log = structlog.get_logger("sipgate")
 WEBM = "recording.webm.sealed"
 FILM_WAIT_SECONDS = 15.0
 """How long a call's end waits for the workstation to finish its upload; later parts are added when they come."""
+ERASED = "recording-erased"
+"""What the journal says of a recording that it said was kept, and that is erased before its time."""
 PARTS_HOURS = 72
+_FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0, 5.0
 _PARTS_NS = PARTS_HOURS * 3_600_000_000_000
 
 
@@ -81,6 +85,8 @@ class Finishing:
         self._waiting: set[str] = set()
         self._again: set[str] = set()
         self._failed: dict[str, EndedCall] = {}
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._said_kept: set[str] = set()  # in the journal, and not yet, or no longer, in the index
         self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
         self.failures = 0
 
@@ -90,7 +96,7 @@ class Finishing:
 
     def finish(self, call: EndedCall) -> None:
         """Keep this call's recording; again when more of its film has come."""
-        if call.recording in self._tasks:
+        if call.recording in self._tasks or call.recording in self._leaving:
             return
         self._calls[call.recording] = call
         self._arrived[call.recording] = asyncio.Event()
@@ -111,16 +117,44 @@ class Finishing:
         call = self._calls.get(recording)
         return call.workstation if call is not None else None
 
-    def forget(self, recording: str) -> None:
-        """It is being erased: stop finishing it, and take it out of the index."""
+    def forget(self, recording: str, why: str = ERASED) -> None:
+        """It is being erased: stop finishing it, here and now; take it out of the index, in a thread, until it is out.
+
+        ``why``: what the journal then says of it, if it said that it was kept. The loop's thread; does not block.
+        """
         task = self._tasks.pop(recording, None)
         if task is not None:
             task.cancel()
         self._failed.pop(recording, None)
-        with self._index:
-            self._calls.pop(recording, None)
-            if self._register.recordings.get(recording) is not None:
-                self._register.recordings.remove(recording)
+        self._again.discard(recording)
+        self._calls.pop(recording, None)  # from here on ``_keep`` enters it no more
+        if recording not in self._leaving:
+            self._leaving[recording] = asyncio.create_task(self._leave(recording, why), name="erasing")
+
+    async def _leave(self, recording: str, why: str) -> None:
+        delay = _FIRST_DELAY_SECONDS
+        try:
+            while not await asyncio.to_thread(self._taken_out, recording, why, say=delay == _FIRST_DELAY_SECONDS):
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, _LONGEST_DELAY_SECONDS)
+        finally:
+            self._leaving.pop(recording, None)
+
+    def _taken_out(self, recording: str, why: str, *, say: bool) -> bool:
+        try:
+            with self._index:
+                if self._register.recordings.get(recording) is not None:
+                    self._register.recordings.remove(recording)
+                    self._said_kept.add(recording)
+                if recording in self._said_kept:
+                    self._journal.append(why, self._clock(), recording=recording)
+                    self._said_kept.discard(recording)
+        except (SipgateError, SQLAlchemyError) as error:
+            if say:
+                reason = type(error).__name__  # SQL's own words may hold what stands in the row
+                log.error("what was erased is still in the index or the journal; it is tried again", reason=reason)
+            return False
+        return True
 
     @property
     def unfinished(self) -> int:
@@ -146,6 +180,10 @@ class Finishing:
             self._tasks[recording].cancel()
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+        if self._leaving:  # a row without a key is taken out at the next start, too
+            _, late = await asyncio.wait(list(self._leaving.values()), timeout=_LAST_DELAY_SECONDS)
+            for task in late:
+                task.cancel()
 
     async def _finish(self, call: EndedCall) -> None:
         try:
@@ -222,9 +260,12 @@ class Finishing:
         if self._register.recordings.get(row.recording) is not None:
             self._register.recordings.update(row.recording, frames=row.frames, film=row.film)
             return
-        owner = self._register.people.pseudonym(row.owner)
-        self._journal.append("recording-kept", self._clock(), recording=row.recording, owner=owner)
+        if row.recording not in self._said_kept:
+            owner = self._register.people.pseudonym(row.owner)
+            self._journal.append("recording-kept", self._clock(), recording=row.recording, owner=owner)
+            self._said_kept.add(row.recording)
         self._register.recordings.add(row)
+        self._said_kept.discard(row.recording)
 
     def _drop_parts(self, recording: str) -> None:
         folder = self._vault.folder(recording)

@@ -3,6 +3,7 @@
 ledger entry, no row in the index     the call was being recorded: finish it, to its last sealed frame
 ledger entry and a row                its film was still incomplete: wait for the rest of it
 key or folder, neither entry nor row  it was opened, and never began, or its erasure was cut off: erase it
+a row, but no key                     its erasure was cut off before it left the index: take it out
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from sipgate.vault.vault import LedgerEntry, Vault
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What was found: ``unfinished`` to finish, ``awaiting_film`` in the index already, ``erased`` how many."""
+    """What was found: ``unfinished`` to finish, ``awaiting_film`` in the index already, ``erased`` how many,
+    ``keyless`` in the index though erased."""
 
     unfinished: tuple[EndedCall, ...]
     awaiting_film: tuple[EndedCall, ...]
     erased: int
+    keyless: tuple[str, ...]
 
 
 @contextmanager
@@ -53,6 +56,7 @@ def recover(vault: Vault, register: Register) -> Left:
         unfinished=tuple(c for c in calls if c.recording not in known),
         awaiting_film=tuple(c for c in calls if c.recording in known),
         erased=len(orphans),
+        keyless=tuple(sorted(known - vault.recordings())),
     )
 
 

@@ -191,6 +191,8 @@ class Server:
             self._finishing.finish(call)
         for call in left.awaiting_film:
             self._finishing.expect(call)
+        for recording in left.keyless:
+            self._finishing.forget(recording)
         if left.unfinished:
             log.info("finishing what a predecessor was recording", recordings=len(left.unfinished))
 

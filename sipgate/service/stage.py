@@ -64,7 +64,7 @@ class Afterwards(Protocol):
         """Its sound is on the disk: keep this call's recording."""
 
     def forget(self, recording: str) -> None:
-        """It is erased, or being erased: take it out of the index, if it is there."""
+        """It is erased, or being erased: take it out of the index, if it is there. Must not block."""
 
 
 @dataclass(slots=True)
@@ -283,14 +283,13 @@ class Stage:
             self._afterwards.finish(call)
 
     def _discard(self, effect: fx.Discard) -> None:
-        self._cut.pop(effect.recording, None)
-        self._afterwards.forget(effect.recording)
-
         def work() -> None:
             self._receiver.discard(effect.recording)
             self._vault.destroy(effect.recording)
 
-        self._to_disk(work, _ignore_store_error)
+        self._to_disk(work, _ignore_store_error)  # before all else: nothing that fails may come before it
+        self._cut.pop(effect.recording, None)
+        self._afterwards.forget(effect.recording)
 
     def _release(self, effect: fx.Release) -> None:
         recording = self._recording_of.pop(effect.session, None)

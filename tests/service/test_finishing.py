@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from sipgate.core.events import Event, Kept
-from sipgate.errors import ErasedError, StoreError
+from sipgate.errors import ErasedError, JournalError, StoreError
 from sipgate.media.finish import Finished, FinishJob
 from sipgate.service.clock import SteadyClock
 from sipgate.service.finishing import WEBM, Finishing
+from sipgate.service.recovery import recover
 from sipgate.service.stage import EndedCall
 from sipgate.vault.vault import new_recording
 from tests.console.site import SECOND, Site
@@ -84,6 +87,18 @@ class Afterwards:
 
     def kept(self) -> list[dict[str, Any]]:
         return self.site.journalled("recording-kept")
+
+    def erased(self) -> list[dict[str, Any]]:
+        return self.site.journalled("recording-erased")
+
+    async def one_kept(self) -> EndedCall:
+        call = self.call()
+        self.finishing.finish(call)
+        await self.making()
+        self.workers.done()
+        await self.finishing.settle()
+        assert self.site.register.recordings.get(call.recording) is not None
+        return call
 
     def nothing_of(self, call: EndedCall) -> None:
         assert self.site.register.recordings.get(call.recording) is None
@@ -160,7 +175,69 @@ async def test_erased_after_it_was_kept_it_leaves_the_index(after: Afterwards) -
     after.workers.done()
     await after.finishing.settle()
     after.finishing.forget(call.recording)
+    await after.until(lambda: bool(after.erased()))
     assert after.site.register.recordings.get(call.recording) is None
+    assert [entry["recording"] for entry in after.erased()] == [call.recording]
+
+
+async def test_while_the_register_is_locked_the_loop_goes_on_and_the_row_leaves_later(
+    after: Afterwards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = await after.one_kept()
+    recordings, loops_thread = after.site.register.recordings, threading.get_ident()
+    tried: list[int] = []
+
+    def remove(recording: str) -> None:
+        tried.append(threading.get_ident())
+        if len(tried) == 1:
+            raise OperationalError("DELETE", {}, Exception("database is locked"))
+        type(recordings).remove(recordings, recording)
+
+    monkeypatch.setattr(recordings, "remove", remove)
+    after.finishing.forget(call.recording)
+    assert tried == [], "nothing waits for SQL in the loop"
+    await after.until(lambda: bool(after.erased()))
+    assert len(tried) == 2
+    assert loops_thread not in tried
+    assert recordings.get(call.recording) is None
+
+
+async def test_a_journal_that_cannot_be_written_keeps_no_row_and_hears_of_it_later(
+    after: Afterwards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = await after.one_kept()
+    journal = after.site.journal
+    failing = [True, True]
+
+    def append(*words: Any, **fields: Any) -> None:
+        if failing:
+            failing.pop()
+            raise JournalError("read-only")
+        type(journal).append(journal, *words, **fields)
+
+    monkeypatch.setattr(journal, "append", append)
+    after.finishing.forget(call.recording)
+    await after.until(lambda: len(failing) == 1)
+    assert after.site.register.recordings.get(call.recording) is None
+    await after.until(lambda: bool(after.erased()))
+    assert len(after.erased()) == 1
+
+
+async def test_what_was_never_kept_is_never_journalled_as_erased(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.finishing.forget(call.recording)
+    after.site.vault.destroy(call.recording)
+    await after.finishing.settle()
+    after.nothing_of(call)
+    assert after.erased() == []
+
+
+async def test_a_row_whose_erasure_a_crash_cut_off_is_found_at_the_next_start(after: Afterwards) -> None:
+    call = await after.one_kept()
+    after.site.vault.destroy(call.recording)
+    assert recover(after.site.vault, after.site.register).keyless == (call.recording,)
 
 
 async def test_a_film_is_waited_for(after: Afterwards) -> None:

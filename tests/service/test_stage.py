@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from sipgate.core import events as ev
-from sipgate.errors import MediaError
+from sipgate.errors import MediaError, StoreError
 from sipgate.service.stage import EndedCall, Stage
 from sipgate.vault.vault import Vault
 from tests.core.world import ANNAS_LINE as LINE
@@ -65,6 +65,7 @@ class Receiver:
 @dataclass
 class Afterwards:
     said: list[tuple[str, str]] = field(default_factory=list)
+    broken: bool = False
 
     def expect(self, call: EndedCall) -> None:
         self.said.append(("expect", call.recording))
@@ -73,6 +74,8 @@ class Afterwards:
         self.said.append(("finish", call.recording))
 
     def forget(self, recording: str) -> None:
+        if self.broken:
+            raise StoreError("the index cannot be written")
         self.said.append(("forget", recording))
 
 
@@ -197,3 +200,12 @@ async def test_events_from_other_threads_are_handled_in_the_order_of_posting(pla
     await asyncio.wait_for(handled.wait(), 5)
     assert play.tap.said == [("refuse", 1), ("refuse", 2)]
     assert play.stage.refusals == 2
+
+
+async def test_nothing_that_fails_comes_before_the_erasure(play: Play) -> None:
+    name = await play.recording()
+    play.afterwards.broken = True
+    with pytest.raises(StoreError):
+        play.stage.handle(ev.PrivateCall(name, NOW + 6))
+    await play.until(lambda: not play.vault.recordings())
+    assert "discard" in play.receiver.said
