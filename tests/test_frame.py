@@ -20,7 +20,7 @@ SERVER_ONLY = {
     "amqtt",
     "typer",
     "pydantic",
-    "defusedxml",
+    "structlog",
     "phonenumbers",
 }
 

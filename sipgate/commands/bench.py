@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -9,11 +10,6 @@ import typer
 from sipgate.commands.context import JsonOption, out, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Measure: how many calls this machine records.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``bench`` a group while it has one command."""
 
 
 @app.command()
@@ -27,9 +23,25 @@ def media(
     """Record so many calls for so long, and say what was lost and what it cost."""
     from sipgate.media import bench
 
-    figures = bench.run(calls, seconds)
+    _show(bench.run(calls, seconds), json)
+
+
+@app.command()
+def sip(
+    calls: Annotated[int, typer.Option(min=100, help="calls for the throughput, as fast as they are answered")] = 5000,
+    seconds: Annotated[float, typer.Option(min=1.0, help="how long 200 calls a second are set up")] = 10.0,
+    held: Annotated[int, typer.Option(min=100, help="calls that stand at once, for the memory")] = 2000,
+    json: JsonOption = False,
+) -> None:
+    """Set up recording sessions, and say how many a core takes, how fast, and what one costs in memory."""
+    from sipgate.taps import bench
+
+    _show(bench.run(calls, seconds, held), json)
+
+
+def _show(figures: Mapping[str, float | int], json: bool) -> None:
     if json:
-        print_json(figures)
+        print_json(dict(figures))
         return
     for name, value in figures.items():
         out.print(f"{name:28} {value}", markup=False)

@@ -49,6 +49,8 @@ def plain_text(text: str) -> str:
 
     Numbers are pasted out of spreadsheets and contact lists with direction marks, hard spaces and long dashes.
     """
+    if text.isascii():  # nothing to change there, and all that signalling ever brings
+        return text
     return "".join(map(_plain_character, unicodedata.normalize("NFKC", text.translate(_DASHES))))
 
 

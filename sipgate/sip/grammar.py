@@ -17,6 +17,14 @@ from ipaddress import AddressValueError, IPv6Address
 
 _TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"  # noqa: S105 - RFC 3261's word
 _VIA = re.compile(rf"SIP */ *2\.0 */ *({_TOKEN}) +(\[[^\]\s]*\]|[^\s;:,\[\]]+)(?: *: *([0-9]{{1,5}}))? *(?=;|$)", re.I)
+# What nearly every message has, read in one step; whatever does not fit goes the long way.
+_PLAIN_VIA = re.compile(
+    r"SIP/2\.0/([A-Z]{2,4}) ([A-Za-z0-9.]+)(?::([0-9]{1,5}))?;branch=([A-Za-z0-9\-.!%*_+~]+)(;rport)?"
+)
+_PLAIN_ADDRESS = re.compile(
+    r"(?:\"[A-Za-z0-9 ._-]*\" ?)?<(sips?:(?:[A-Za-z0-9+._-]+@)?[A-Za-z0-9.]+(?::[0-9]{1,4})?)>"
+    r"(?:;tag=([A-Za-z0-9\-.!%*_+~]+))?"
+)
 _CSEQ = re.compile(rf"([0-9]{{1,10}})[ \t]+({_TOKEN})")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 _NOT_IN_URI = re.compile(r"[\s<>\"\x00-\x1f\x7f]")
@@ -62,6 +70,10 @@ class Via:
 
 def read_via(text: str) -> Via:
     """One Via value (RFC 3261 §20.42)."""
+    if (plain := _PLAIN_VIA.fullmatch(text)) is not None:
+        port = int(plain[3]) if plain[3] else None
+        parameters = {"branch": plain[4], "rport": ""} if plain[5] else {"branch": plain[4]}
+        return Via(text, plain[1], plain[2].lower(), port, parameters)
     text = text.replace("\t", " ")
     match = _VIA.match(text)
     if match is None:
@@ -81,6 +93,8 @@ def read_cseq(text: str) -> tuple[int, str]:
 
 def read_address(text: str) -> Address:
     """The first address of a From, To or Contact (§20.10, §20.20)."""
+    if (plain := _PLAIN_ADDRESS.fullmatch(text)) is not None:
+        return Address(plain[1], {"tag": plain[2]} if plain[2] else {})
     text = text.strip()
     start = 0
     if text.startswith('"'):

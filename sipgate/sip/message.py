@@ -49,10 +49,19 @@ _LONG = {  # RFC 3261 §7.3.3, and the IANA registry's later ones
     "x": "session-expires",
     "y": "identity",
 }
+_NAMES = {  # the long names as they are usually written, to the names under which fields are kept
+    name: name.lower()
+    for name in (
+        *("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards", "Content-Type", "Content-Length"),
+        *("Allow", "Supported", "Require", "User-Agent", "Accept", "Record-Route", "Route", "Session-Expires"),
+    )
+}
 _FOLD = re.compile(r"\r\n[ \t]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_LONE_BREAK = re.compile(r"[\r\n]")  # other control characters may stand in quoted pairs (RFC 3261 §25.1)
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
+_PLAIN_URI = re.compile(
+    r"sips?:(?:[A-Za-z0-9+._-]+@)?[A-Za-z0-9.]+(?::[0-9]{1,4})?"
+)  # most are: no need to look closer
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 _RPORT = re.compile(r";\s*rport\s*(?=;|$)", re.IGNORECASE)
@@ -156,21 +165,30 @@ def split(data: bytes) -> Raw:
     if len(head) > MAX_HEADER:
         raise SipError("the header is too long", 413, "Request Entity Too Large: Header")
     # Values must be echoed bit by bit, whatever their bytes (RFC 3261 §8.2.6.2).
-    start, *lines = _FOLD.sub(" ", head.decode("utf-8", "surrogateescape")).split("\r\n")
+    text = head.decode("utf-8", "surrogateescape")
+    if "\n " in text or "\n\t" in text:
+        text = _FOLD.sub(" ", text)
+    start, *lines = text.split("\r\n")
     fields: dict[str, list[str]] = {}
     flaw = None
     if len(lines) > MAX_FIELDS:
         flaw = SipError("too many header fields", 413, "Request Entity Too Large: Number Of Header Fields")
     for line in lines[:MAX_FIELDS]:
-        name, colon, value = line.partition(":")
-        name = name.rstrip(" \t").lower()
-        if not colon or not _TOKEN.fullmatch(name) or _LONE_BREAK.search(line):
+        written, _, value = line.partition(":")
+        name = _NAMES.get(written) or _field_name(line)
+        if name is None or "\n" in value or "\r" in value:  # other controls may stand in quoted pairs (§25.1)
             flaw = flaw or SipError("a line of the header is no header field", reason="Bad Header Line")
             continue
-        fields.setdefault(_LONG.get(name, name), []).append(value.strip(" \t"))
+        fields.setdefault(name, []).append(value.strip(" \t"))
     if _CONTROL.search(start):
         flaw = flaw or SipError("the start line holds control characters", reason="Bad Start Line")
     return Raw(start, fields, body, flaw)
+
+
+def _field_name(line: str) -> str | None:
+    written, colon, _ = line.partition(":")
+    name = written.rstrip(" \t").lower()
+    return _LONG.get(name, name) if colon and _TOKEN.fullmatch(name) else None
 
 
 def beginning(data: bytes) -> bytes:
@@ -188,7 +206,7 @@ def check(raw: Raw) -> Request | Response:
     for name in _ONCE:
         if len(raw.fields.get(name, ())) > 1:
             raise _bad(name, "Repeated")
-    via, _ = _top_via(raw.fields)
+    via = _top_via(raw.fields)
     from_tag = _tag(raw.fields, "from")
     if from_tag is None and via.parameters.get("branch", "").startswith(MAGIC):
         raise SipError("From has no tag", reason="Missing Tag In From Header Field")
@@ -231,18 +249,22 @@ def answerable(fields: HeaderFields) -> bool:
 
 
 def return_flow(fields: HeaderFields, flow: Flow) -> Flow:
-    """Where the response goes (RFC 3261 §18.2.2, RFC 3581 §4).
+    """Where the response to a request that may be malformed goes: as ``response_flow``, else where it came from."""
+    try:
+        return flow if flow.reliable else response_flow(_top_via(fields), flow)
+    except SipError:
+        return flow
+
+
+def response_flow(via: Via, flow: Flow) -> Flow:
+    """Where a response goes (RFC 3261 §18.2.2, RFC 3581 §4).
 
     Over UDP: to the source's address, and to its port if the client asked so by ``rport``, else to the port of the Via.
     ``maddr`` is not followed: we answer only whom we know.
     """
     if flow.reliable:
         return flow
-    try:
-        via, text = _top_via(fields)
-    except SipError:
-        return flow
-    port = flow.port if _RPORT.search(text) else via.port or 5060
+    port = flow.port if via.parameters.get("rport") == "" else via.port or 5060
     return flow if port == flow.port else Flow(flow.transport, flow.channel, flow.address, port)
 
 
@@ -279,6 +301,8 @@ def _check_start(start: str) -> tuple[str, str]:
 
 
 def _check_uri(uri: str) -> None:
+    if _PLAIN_URI.fullmatch(uri):
+        return
     try:
         scheme = read_uri(uri).scheme
     except GrammarError:
@@ -293,7 +317,7 @@ def _check_response(raw: Raw) -> Response:
     code = raw.start[8:11]
     if not re.fullmatch(r"[1-6][0-9][0-9]", code) or raw.start[11:12] not in {"", " "}:
         raise SipError("the status line is malformed")
-    via, _ = _top_via(raw.fields)
+    via = _top_via(raw.fields)
     _, method = _typed(read_cseq, _field(raw.fields, "cseq"), "cseq")
     return Response(int(code), via.parameters.get("branch", ""), method)
 
@@ -307,11 +331,12 @@ def _body(raw: Raw) -> bytes:
     return raw.body[:length]
 
 
-def _top_via(fields: HeaderFields) -> tuple[Via, str]:
+def _top_via(fields: HeaderFields) -> Via:
     value = _field(fields, "via")
-    match = _TOP_VIA.match(value)
-    text = match[0].strip() if match else value
-    return _typed(read_via, text, "via"), text
+    if "," in value:
+        match = _TOP_VIA.match(value)
+        value = match[0].strip() if match else value
+    return _typed(read_via, value, "via")
 
 
 def _received(value: str, flow: Flow) -> str:

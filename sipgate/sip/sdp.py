@@ -132,6 +132,18 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
     if len(fields) < 4 or not (port := _PORT.fullmatch(fields[1])) or int(port[1]) > 65535:
         raise SdpError("m= is malformed")
     formats = tuple(fields[3:])
+    rtpmaps: list[str] = []
+    directions: list[str] = []
+    labels: list[str] = []
+    for line in section:
+        if line.startswith("a="):
+            name, _, value = line[2:].partition(":")
+            if name == "rtpmap":
+                rtpmaps.append(value.strip())
+            elif name == "label":
+                labels.append(value.strip())
+            elif line[2:] in _DIRECTIONS:
+                directions.append(name)
     found = MediaLine(
         index=index,
         kind=fields[0].lower(),
@@ -139,28 +151,27 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
         protocol=fields[2].upper(),
         formats=formats,
         address=_address(section) or address,
-        direction=_direction(section) or direction,
-        label=_attribute(section, "label"),
-        payload_types=_payload_types(section, formats),
+        direction=directions[0] if directions else direction,
+        label=(labels[0] or None) if labels else None,
+        payload_types=_payload_types(rtpmaps, formats),
     )
     if found.wanted and found.address is None:
         raise SdpError("c= is missing")
     return found
 
 
-def _payload_types(section: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
+def _payload_types(rtpmaps: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
     mapped: dict[int, tuple[str, int]] = dict(_STATIC)
-    for line in section:
-        if line.startswith("a=rtpmap:"):
-            match = _RTPMAP.fullmatch(line[9:].strip())
-            if match is None:  # RFC 4475's own have no clock rate; what it says of its payload type is unknown
-                if number := _NUMBER.match(line[9:].strip()):
-                    mapped.pop(int(number[0]), None)
-            elif match[4] in {None, "1"}:
-                name = match[2].upper()
-                mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
-            else:
-                mapped.pop(int(match[1]), None)
+    for text in rtpmaps:
+        match = _RTPMAP.fullmatch(text)
+        if match is None:  # RFC 4475's own have no clock rate; what it says of its payload type is unknown
+            if number := _NUMBER.match(text):
+                mapped.pop(int(number[0]), None)
+        elif match[4] in {None, "1"}:
+            name = match[2].upper()
+            mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
+        else:
+            mapped.pop(int(match[1]), None)
     numbers = dict.fromkeys(int(text) for text in formats if _NUMBER.fullmatch(text))
     found = tuple((n, mapped[n][0]) for n in numbers if n < 128 and mapped.get(n) in _TAKEN)
     return found if any(name in _VOICE for _, name in found) else ()
@@ -178,8 +189,3 @@ def _address(lines: list[str]) -> str | None:
 
 def _direction(lines: list[str]) -> str | None:
     return next((line[2:] for line in lines if line.startswith("a=") and line[2:] in _DIRECTIONS), None)
-
-
-def _attribute(lines: list[str], name: str) -> str | None:
-    start = f"a={name}:"
-    return next((line[len(start) :].strip() or None for line in lines if line.startswith(start)), None)

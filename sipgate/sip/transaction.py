@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from sipgate.sip.message import Flow, Request, Response, branch_key, return_flow
+from sipgate.sip.message import Flow, Request, Response, branch_key, response_flow
 from sipgate.sip.timers import T1, T2, T4, Timers
 
 
@@ -190,7 +190,7 @@ class Transactions:
         transaction = Transaction(
             table=INVITE_SERVER if invite else NON_INVITE_SERVER,
             key=key,
-            flow=return_flow(request.fields, flow),
+            flow=response_flow(request.via, flow),
             state=State.PROCEEDING if invite else State.TRYING,
             merge_key=merge_key if request.to_tag is None and request.method != "CANCEL" else None,
         )

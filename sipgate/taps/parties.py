@@ -100,7 +100,8 @@ def parties_of(
         parties = [Party(side, _identities(uris, country)) for side, uris in headed.items()]
     parties.sort(key=lambda party: 2 if party.side is None else party.side.value)
     seen: frozenset[Identity] = frozenset().union(*(party.identities for party in parties))
-    others = _identities(header_uris | metadata.mentioned, country) - seen
+    known = {aor for participant in metadata.participants.values() for aor in participant.aors}
+    others = _identities((header_uris | metadata.mentioned) - known, country) - seen
     return (*parties, Party(None, others)) if others else tuple(parties)
 
 
