@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from sipgate import config
 from sipgate.errors import AccessError, UsageError
+from sipgate.register.database import First
 from sipgate.register.rows import Person
 from sipgate.service.stores import Stores, open_stores
 
@@ -56,6 +57,17 @@ def sign_in(site: Stores, login: str) -> Person:
     if found is None:
         raise AccessError(f"not signed in: login {login} and this password do not go together")
     return found
+
+
+def journalled(site: Stores, kind: str, name: str, by: Person | None = None, **fields: str | int) -> First:
+    """What the register is to do before an act stands that weakens protection or widens recording: the journal's entry,
+    in which ``name`` is the act's row. Raises JournalError, and then nothing is done."""
+    who = {"person": site.register.people.pseudonym(by.id)} if by is not None else {}
+
+    def first(row: int) -> None:
+        site.journal.append(kind, site.now_ns(), **{name: row}, **who, **fields)
+
+    return first
 
 
 def password(prompt: str) -> str:

@@ -12,6 +12,7 @@ from sipgate.commands.context import (
     ConfigOption,
     JsonOption,
     day,
+    journalled,
     out,
     person,
     print_json,
@@ -63,8 +64,9 @@ def film(
             capacity=capacity,
             at_ns=site.now_ns(),
             file_exclusions=_file_exclusions(site),
+            first=journalled(site, "enrolment-added", "enrolment", form="film"),
         )
-        _report(site, "film", enrolled)
+        _report(enrolled)
 
 
 @app.command()
@@ -88,8 +90,9 @@ def sound(
             capacity=capacity,
             at_ns=site.now_ns(),
             file_exclusions=_file_exclusions(site),
+            first=journalled(site, "enrolment-added", "enrolment", form="sound"),
         )
-        _report(site, "sound", enrolled)
+        _report(enrolled)
 
 
 @app.command()
@@ -134,8 +137,8 @@ def end(
     """End an enrolment now: its calls under way stop being recorded."""
     with stores(config) as site:
         site.register.enrolments.end(number, site.now_ns())
+        out.print(f"enrolment {number} has ended")  # protection does not wait for the journal
         site.journal.append("enrolment-ended", site.now_ns(), enrolment=number)
-        out.print(f"enrolment {number} has ended")
 
 
 def _file_exclusions(site: Stores) -> tuple[Selector, ...]:
@@ -146,8 +149,7 @@ def _file_exclusions(site: Stores) -> tuple[Selector, ...]:
         return ()
 
 
-def _report(site: Stores, kind: str, enrolled: Enrolled) -> None:
-    site.journal.append("enrolment-added", site.now_ns(), enrolment=enrolled.id, form=kind)
+def _report(enrolled: Enrolled) -> None:
     warn(enrolled.warnings)
     out.print(f"enrolment {enrolled.id} stands")
     if enrolled.gate_closed:

@@ -12,6 +12,7 @@ from sipgate.commands.context import (
     AsOption,
     ConfigOption,
     day,
+    journalled,
     moment,
     out,
     sign_in,
@@ -58,9 +59,8 @@ def acknowledge(login: AsOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
             raise typer.Exit(_say("no notice is published"))
         out.print(current.text, markup=False)
         person = sign_in(site, login)
-        site.register.notices.acknowledge(person.id, current.version, site.now_ns())
-        who = site.register.people.pseudonym(person.id)
-        site.journal.append("notice-acknowledged", site.now_ns(), person=who, version=current.version)
+        first = journalled(site, "notice-acknowledged", "version", person)
+        site.register.notices.acknowledge(person.id, current.version, site.now_ns(), first=first)
         out.print(f"\nversion {current.version} is acknowledged")
 
 
@@ -72,14 +72,14 @@ def open_gate(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Sign, as the DPO, that recording may start, over what is enrolled now. A wider scope closes it again."""
+    given_on = day(opinion_on)
     with stores(config) as site:
         scope = site.register.gate.scope(site.now_ns())
         out.print(f"applications: {', '.join(scope.applications) or 'none'}", markup=False)
         out.print(f"lines: {', '.join(scope.lines) or 'none'}", markup=False)
         person = sign_in(site, login)
-        opened = site.register.gate.open(day(opinion_on), dpia_version, person.id, site.now_ns())
-        who = site.register.people.pseudonym(person.id)
-        site.journal.append("gate-opened", site.now_ns(), person=who, dpia=opened.dpia_version)
+        first = journalled(site, "gate-opened", "gate", person, dpia=dpia_version.strip())
+        site.register.gate.open(given_on, dpia_version, person.id, site.now_ns(), first=first)
         out.print("the gate is open over this scope")
 
 
@@ -88,8 +88,8 @@ def close_gate(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Withdraw: nothing is recorded any more, calls under way included."""
     with stores(config) as site:
         site.register.gate.close(site.now_ns())
+        out.print("the gate is closed: nothing is recorded")  # protection does not wait for the journal
         site.journal.append("gate-closed", site.now_ns())
-        out.print("the gate is closed: nothing is recorded")
 
 
 @gate.command("show")

@@ -11,6 +11,7 @@ from sipgate.commands.context import (
     AsOption,
     ConfigOption,
     JsonOption,
+    journalled,
     out,
     person,
     print_json,
@@ -43,9 +44,8 @@ def assign(
     """Give a line to one person: recordings of it are theirs."""
     with stores(config) as site:
         holder = person(site, login)
-        line = site.register.lines.assign(holder.id, identity, site.now_ns())
-        who = site.register.people.pseudonym(holder.id)
-        site.journal.append("line-assigned", site.now_ns(), person=who, line=line.id)
+        first = journalled(site, "line-assigned", "line", holder)
+        line = site.register.lines.assign(holder.id, identity, site.now_ns(), first=first)
         out.print(f"line {line.id} is {login}'s")
 
 
@@ -54,8 +54,8 @@ def exclude(line: Line, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Never record this line. In force at once, on calls under way too."""
     with stores(config) as site:
         row = site.register.exclusions.exclude(line, None, site.now_ns())
+        out.print(f"exclusion {row.id} is in force")  # protection does not wait for the journal
         site.journal.append("exclusion-added", site.now_ns(), exclusion=row.id)
-        out.print(f"exclusion {row.id} is in force")
 
 
 @app.command()
@@ -63,9 +63,8 @@ def unexclude(exclusion: Exclusion, login: AsOption, config: ConfigOption = DEFA
     """Ask that an exclusion be removed; a second person confirms."""
     with stores(config) as site:
         actor = sign_in(site, login)
-        site.register.exclusions.request_removal(exclusion, actor.id, site.now_ns())
-        who = site.register.people.pseudonym(actor.id)
-        site.journal.append("exclusion-removal-requested", site.now_ns(), exclusion=exclusion, person=who)
+        first = journalled(site, "exclusion-removal-requested", "exclusion", actor)
+        site.register.exclusions.request_removal(exclusion, actor.id, site.now_ns(), first=first)
         out.print(f"a second person confirms with: sipgate lines confirm {exclusion}")
 
 
@@ -74,9 +73,8 @@ def confirm(exclusion: Exclusion, login: AsOption, config: ConfigOption = DEFAUL
     """Confirm, as a second person, that an exclusion is removed."""
     with stores(config) as site:
         actor = sign_in(site, login)
-        site.register.exclusions.confirm_removal(exclusion, actor.id, site.now_ns())
-        who = site.register.people.pseudonym(actor.id)
-        site.journal.append("exclusion-removed", site.now_ns(), exclusion=exclusion, person=who)
+        first = journalled(site, "exclusion-removed", "exclusion", actor)
+        site.register.exclusions.confirm_removal(exclusion, actor.id, site.now_ns(), first=first)
         out.print(f"exclusion {exclusion} is removed")
 
 
@@ -147,7 +145,9 @@ def _explain(site: Stores, number: str, other: str | None) -> list[tuple[bool, s
     if protected_by:
         return [(False, "every connection", f"never recorded: {protected_by}")]
     parties = (Party(Side.CALLER, peer), Party(Side.CALLEE, line))
-    reachable = Surroundings(frozenset(w.name for w in site.register.workstations.all() if w.enrolled))
+    reachable = Surroundings(
+        frozenset(w.name for w in site.register.workstations.all() if w.enrolled), keyed=frozenset(Side)
+    )
     found = []
     for name in tuple(policy.connections) or ("no connection is configured",):
         decision = decide(policy, name, parties, site.now_ns(), reachable)

@@ -44,10 +44,12 @@ def add(
     with stores(config) as site:
         by = _signer(site, signer, frozenset(role))
         secret = new_password(signed_in=by is not None)
-        person = site.register.people.add(login, name, secret, frozenset(role))
-        who = site.register.people.pseudonym(person.id)
         signed = {"by": site.register.people.pseudonym(by.id)} if by is not None else {}
-        site.journal.append("person-added", site.now_ns(), person=who, roles=" ".join(sorted(role)), **signed)
+
+        def first(who: str) -> None:
+            site.journal.append("person-added", site.now_ns(), person=who, roles=" ".join(sorted(role)), **signed)
+
+        site.register.people.add(login, name, secret, frozenset(role), first=first)
         out.print(f"{login} can sign in as {', '.join(sorted(role))}")
 
 

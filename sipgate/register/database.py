@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,14 @@ from sipgate.register.models import Base, RevisionModel
 from sipgate.register.sealing import Sealing
 
 BUSY_SECONDS = 10.0
+
+First = Callable[[int], None]
+"""What must have happened before an act stands: its journal entry. Called with the number of the act's row, when every
+check has passed and nothing is committed yet; if it raises, nothing is done."""
+
+
+def nothing_first(_row: int) -> None:
+    """For whoever has journalled already."""
 
 
 class Database:

@@ -22,7 +22,7 @@ from capture_client.protocol import Application, ProtocolViolation
 from sipgate.core.lines import Address, Number, Selector, SelectorSet, parse_selector
 from sipgate.errors import RegisterError, RuleError
 from sipgate.register import exclusions, gate, people
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.days import day_of
 from sipgate.register.lines import active as assigned_lines
 from sipgate.register.lines import parse_identity
@@ -65,6 +65,7 @@ class Enrolments:
         capacity: int,
         at_ns: int,
         file_exclusions: Sequence[Selector] = (),
+        first: First = nothing_first,
     ) -> Enrolled:
         """Film the application's window, with the sound, during the trainee's calls on lines that the trainee holds.
 
@@ -82,7 +83,9 @@ class Enrolments:
                 raise RuleError("this workstation is not in the register: add it first (R4)")
             row = _row_of(terms)
             row.trainee_id, row.workstation, row.application = trainee, workstation, wanted
-            return self._add(session, row, self._held(session, trainee, lines), file_exclusions, at_ns)
+            enrolled = self._add(session, row, self._held(session, trainee, lines), file_exclusions, at_ns)
+            first(enrolled.id)
+            return enrolled
 
     def add_sound(
         self,
@@ -95,6 +98,7 @@ class Enrolments:
         capacity: int,
         at_ns: int,
         file_exclusions: Sequence[Selector] = (),
+        first: First = nothing_first,
     ) -> Enrolled:
         """Record the sound of calls on these lines, ranges, patterns or addresses.
 
@@ -108,7 +112,9 @@ class Enrolments:
             raise RuleError("a sound enrolment names its lines: a number, a range, a pattern (R4)")
         with self._database.writing() as session:
             _check_reviewer(session, reviewer)
-            return self._add(session, _row_of(terms), selectors, file_exclusions, at_ns)
+            enrolled = self._add(session, _row_of(terms), selectors, file_exclusions, at_ns)
+            first(enrolled.id)
+            return enrolled
 
     def end(self, enrolment_id: int, at_ns: int) -> None:
         """Nothing more is recorded under it. Raises RegisterError when it is unknown or has been ended."""

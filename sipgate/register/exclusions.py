@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from sipgate.core.lines import Selector, parse_selector
 from sipgate.errors import RegisterError, RuleError
 from sipgate.register import people
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import ExclusionModel
 from sipgate.register.rows import ExclusionRow, Role
 
@@ -49,14 +49,15 @@ class Exclusions:
             session.flush()
             return self._value(row)
 
-    def request_removal(self, exclusion_id: int, by: int, at_ns: int) -> None:
+    def request_removal(self, exclusion_id: int, by: int, at_ns: int, *, first: First = nothing_first) -> None:
         """The first of two people: nothing changes until another confirms. Raises RegisterError, RuleError (R12)."""
         with self._database.writing() as session:
             _entitled(session, by)
             row = _row(session, exclusion_id)
+            first(row.id)
             row.removal_requested_by, row.removal_requested_at_ns = by, at_ns
 
-    def confirm_removal(self, exclusion_id: int, by: int, at_ns: int) -> None:
+    def confirm_removal(self, exclusion_id: int, by: int, at_ns: int, *, first: First = nothing_first) -> None:
         """The second of two people: from now on the line is not protected. Raises RegisterError, RuleError (R12)."""
         with self._database.writing() as session:
             _entitled(session, by)
@@ -66,6 +67,7 @@ class Exclusions:
                 raise RuleError("nobody has requested this removal: it takes two people (R12)")
             if row.removal_requested_by == by:
                 raise RuleError("the person who requested a removal cannot confirm it: it takes two people (R12)")
+            first(row.id)
             session.delete(row)
 
     def cancel_removal(self, exclusion_id: int) -> None:

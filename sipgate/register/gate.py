@@ -24,7 +24,7 @@ from sipgate.core.lines import (
 )
 from sipgate.errors import RuleError
 from sipgate.register import people
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.days import day_of
 from sipgate.register.models import EnrolmentModel, GateApplicationModel, GateLineModel, GateModel
 from sipgate.register.rows import Gate as GateRow
@@ -64,7 +64,9 @@ class Gate:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def open(self, opinion_on: date, dpia_version: str, signed_by: int, at_ns: int) -> GateRow:
+    def open(
+        self, opinion_on: date, dpia_version: str, signed_by: int, at_ns: int, *, first: First = nothing_first
+    ) -> GateRow:
         """Open the gate over the scope that exists now.
 
         ``opinion_on``: when the works council gave its opinion. Raises RuleError (R13) unless ``signed_by`` is a DPO,
@@ -89,6 +91,7 @@ class Gate:
             )
             session.add(row)
             session.flush()
+            first(row.id)
             return self._value(row)
 
     def current(self) -> GateRow | None:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from sipgate.core.lines import Address, Number, Selector, parse_selector
 from sipgate.errors import LineSyntaxError, RegisterError, RuleError
 from sipgate.register import people
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import LineIdentityModel, LineModel
 from sipgate.register.rows import Line, Role
 
@@ -37,7 +37,7 @@ class Lines:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def assign(self, person_id: int, identities: Sequence[str], at_ns: int) -> Line:
+    def assign(self, person_id: int, identities: Sequence[str], at_ns: int, *, first: First = nothing_first) -> Line:
         """Give one line, by all its identities, to one person.
 
         Raises LineSyntaxError; RegisterError when there is none or one is assigned already; RuleError (R4) when the
@@ -61,6 +61,7 @@ class Lines:
             )
             session.add(row)
             session.flush()
+            first(row.id)
             return _value(row, wanted)
 
     def release(self, line_id: int, at_ns: int) -> None:

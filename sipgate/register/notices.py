@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from sipgate.errors import RuleError
 from sipgate.register import people
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import AcknowledgementModel, NoticeModel
 from sipgate.register.rows import Notice
 
@@ -48,7 +48,7 @@ class Notices:
             row = current(session)
             return Notice(row.version, row.text, row.published_at_ns) if row is not None else None
 
-    def acknowledge(self, person_id: int, version: int, at_ns: int) -> None:
+    def acknowledge(self, person_id: int, version: int, at_ns: int, *, first: First = nothing_first) -> None:
         """The person has read this version: the one in force, any other is a RuleError (R9). Twice is no error."""
         with self._database.writing() as session:
             people.find(session, person_id)
@@ -58,6 +58,7 @@ class Notices:
                     "only the version of the notice that is in force can be acknowledged (R9): read it again"
                 )
             if session.get(AcknowledgementModel, (person_id, version)) is None:
+                first(version)
                 session.add(AcknowledgementModel(person_id=person_id, version=version, at_ns=at_ns))
 
     def acknowledged(self, person_id: int) -> bool:

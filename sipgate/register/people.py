@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from argon2 import PasswordHasher
@@ -53,8 +53,16 @@ class People:
         self._database = database
         self._hasher = PasswordHasher()
 
-    def add(self, login: str, name: str, password: str, roles: Iterable[Role]) -> Person:
-        """A new account. ``login`` is kept in lower case.
+    def add(
+        self,
+        login: str,
+        name: str,
+        password: str,
+        roles: Iterable[Role],
+        *,
+        first: Callable[[str], None] = lambda _pseudonym: None,
+    ) -> Person:
+        """A new account. ``login`` is kept in lower case. ``first``: as ``database.First``, with the new pseudonym.
 
         Raises RegisterError (login taken or malformed, password too short, no role), RuleError (roles that do not go
         together, see ``Role``).
@@ -66,11 +74,12 @@ class People:
             )
         if not name.strip():
             raise RegisterError("a person needs a name")
+        secret = secrets.token_bytes(32)
         row = PersonModel(
             login=login,
             name=name.strip(),
             password_hash=self._hash(password),
-            pseudonym_secret=self._database.sealing.seal(_PLACE, secrets.token_bytes(32)),
+            pseudonym_secret=self._database.sealing.seal(_PLACE, secret),
             roles=[PersonRoleModel(role=role.value) for role in sorted(held)],
         )
         with self._database.writing() as session:
@@ -78,6 +87,7 @@ class People:
                 raise RegisterError("this login is taken: choose another")
             session.add(row)
             session.flush()
+            first(_pseudonym(secret))
             return person_of(row)
 
     def authenticate(self, login: str, password: str) -> Person | None:
@@ -118,8 +128,7 @@ class People:
             sealed = _row(session, person_id).pseudonym_secret
         if sealed is None:
             raise ErasedError(f"the pseudonym of person {person_id} was destroyed")
-        secret = self._database.sealing.open(_PLACE, sealed)
-        return hmac.digest(secret, b"sipgate pseudonym v1", hashlib.sha256)[:8].hex()
+        return _pseudonym(self._database.sealing.open(_PLACE, sealed))
 
     def destroy_pseudonym(self, person_id: int) -> None:
         """For good: nothing leads from the journal to this person any more, and its chain stays whole."""
@@ -140,6 +149,10 @@ class People:
     @cached_property
     def _nobody(self) -> str:
         return self._hasher.hash(secrets.token_urlsafe())
+
+
+def _pseudonym(secret: bytes) -> str:
+    return hmac.digest(secret, b"sipgate pseudonym v1", hashlib.sha256)[:8].hex()
 
 
 def _normal(login: str) -> str:
