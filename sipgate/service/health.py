@@ -80,6 +80,9 @@ class HealthDesk:
         if self._finishing.unfinished:
             text = f"{self._finishing.unfinished} could not be finished (see the log): tried again every ten minutes"
             yield HealthItem("recordings", False, text)
+        if self._stage.erasures_owed:
+            text = f"{self._stage.erasures_owed} erasures that the disk does not let happen: tried again every second"
+            yield HealthItem("erasures", False, text)
         if self._stage.open_failures:
             yield HealthItem("disk and ports", False, f"{self._stage.open_failures} calls could not be recorded")
 

@@ -223,6 +223,7 @@ class Server:
 
     async def _watch(self, health: HealthDesk) -> None:
         while True:
+            self._stage.erase_again()
             await asyncio.to_thread(health.look)
             self._tap.available = health.report().ready
             await asyncio.sleep(_HEALTH_SECONDS)

@@ -1,7 +1,8 @@
 """Carries core's effects to the parts, and the parts' events to core. It decides nothing.
 
 All of it happens in the event loop's thread, but for what waits on a disk (keys, crash ledger, the receiver's tail),
-which goes to one worker thread, in order. Events from other threads come in by ``post``.
+which goes to one worker thread, in order, and erasures, which wait for nobody (``erasing``). Events from other threads
+come in by ``post``.
 
 What a crash must not lose is written before it is needed: the recording's key before its ports are opened; the ledger
 entry when recording begins. A crash before the entry is written leaves a key and a folder that nobody claims, and
@@ -24,6 +25,7 @@ from sipgate.core.conductor import Conductor
 from sipgate.errors import ErasedError, MediaError, StoreError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.clock import SteadyClock
+from sipgate.service.erasing import Eraser
 from sipgate.taps.siprec import SiprecTap
 from sipgate.vault.keys import RecordingKeys
 from sipgate.vault.vault import Vault, new_recording
@@ -74,6 +76,7 @@ class _Live:
     session: int
     keys: RecordingKeys
     begun: EndedCall | None = None
+    erased: bool = False
 
 
 class Stage:
@@ -92,6 +95,7 @@ class Stage:
         self._conductor = Conductor()
         self._tap: SiprecTap | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._eraser = Eraser(vault, receiver.discard)
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="sipgate-disk")
         self._live: dict[str, _Live] = {}
         self._recording_of: dict[int, str] = {}
@@ -123,11 +127,21 @@ class Stage:
         if self._timer is not None:
             self._timer.cancel()
         self._disk.shutdown(wait=True)
+        self._eraser.stop()
 
     @property
     def calls_under_way(self) -> int:
         """How many permitted calls are observed now."""
         return self._conductor.calls_under_way
+
+    @property
+    def erasures_owed(self) -> int:
+        """How many decided erasures the disk has not let happen."""
+        return self._eraser.owed
+
+    def erase_again(self) -> None:
+        """Try again what could not be erased; every second. Does not block."""
+        self._eraser.again()
 
     def filmed_by(self, recording: str) -> str | None:
         """The workstation that may upload film of a recording under way."""
@@ -199,7 +213,7 @@ class Stage:
         if isinstance(error, StoreError | MediaError):
             self.open_failures += 1
             log.error("a call could not be recorded", reason=str(error))
-            self._to_disk(lambda: self._vault.destroy(recording), _ignore_store_error)
+            self._eraser.erase(recording)
             self.handle(ev.OpenFailed(session, self._clock()))
             return
         keys, ports = done.result()
@@ -272,22 +286,25 @@ class Stage:
 
     def _finished(self, call: EndedCall, done: asyncio.Future[None]) -> None:
         error = done.exception()
-        if isinstance(error, ErasedError):
+        live = self._live.get(call.recording)
+        if isinstance(error, ErasedError) or self._eraser.owes(call.recording) or (live is not None and live.erased):
             return
         if isinstance(error, StoreError):
             log.error("the end of a recording cannot be written in full", reason=str(error))
-        if call.recording in self._live:
+        if live is not None:
             # Cut while the call goes on: until its end it may still be denied, so it must not yet be journalled.
             self._cut[call.recording] = call
         else:
             self._afterwards.finish(call)
 
     def _discard(self, effect: fx.Discard) -> None:
-        def work() -> None:
-            self._receiver.discard(effect.recording)
-            self._vault.destroy(effect.recording)
-
-        self._to_disk(work, _ignore_store_error)  # before all else: nothing that fails may come before it
+        self._eraser.erase(effect.recording)  # before all else: nothing that fails may come before it
+        # A ledger entry or metadata being written at this moment lands after it: ciphertext that nothing opens any
+        # more, but a file. What the disk thread was given so far is done when this runs.
+        self._to_disk(lambda: self._eraser.erase(effect.recording), _say_store_error)
+        live = self._live.get(effect.recording)
+        if live is not None:
+            live.erased = True
         self._cut.pop(effect.recording, None)
         self._afterwards.forget(effect.recording)
 
@@ -295,16 +312,14 @@ class Stage:
         recording = self._recording_of.pop(effect.session, None)
         if recording is not None:
             self._live.pop(recording, None)
-            self._to_disk(lambda: self._receiver.release(recording), _ignore_store_error)
+            self._to_disk(lambda: self._receiver.release(recording), _say_store_error)
             if recording in self._cut:
                 self._afterwards.finish(self._cut.pop(recording))
 
 
-def _ignore_store_error(done: asyncio.Future[None]) -> None:
-    # destroy() removes the key first: what a full or failing disk leaves is ciphertext without a key, which
-    # ``recovery`` removes at the next start.
+def _say_store_error(done: asyncio.Future[None]) -> None:
     error = done.exception()
     if isinstance(error, StoreError):
-        log.error("erased, but not yet removed", reason=str(error))
+        log.error("a session's end could not be carried out in full", reason=str(error))
     elif error is not None:
         raise error

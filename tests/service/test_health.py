@@ -24,7 +24,7 @@ class Parts:
         self.keeper = SimpleNamespace(file_error=None, register_error=None, policy=SimpleNamespace(gate_open=True))
         self.finishing = SimpleNamespace(unfinished=0, failures=0)
         self.link = SimpleNamespace(connected=lambda: self.connected, states=list)
-        self.stage, self.tap = SimpleNamespace(open_failures=0), SimpleNamespace(unreadable=0)
+        self.stage, self.tap = SimpleNamespace(open_failures=0, erasures_owed=0), SimpleNamespace(unreadable=0)
 
     def desk(self) -> HealthDesk:
         parts = (self.keeper, self.stage, self.tap, self.link, self.finishing)
@@ -85,6 +85,7 @@ def test_a_lost_broker_where_no_key_reaches_the_recorder_is_not_ready(tmp_path: 
     [
         ("finishing", "unfinished", "recordings"),
         ("stage", "open_failures", "disk and ports"),
+        ("stage", "erasures_owed", "erasures"),
         ("tap", "unreadable", "recording sessions"),
     ],
 )

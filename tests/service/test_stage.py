@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, cast
 import pytest
 
 from sipgate.core import events as ev
-from sipgate.errors import MediaError, StoreError
+from sipgate.errors import ErasedError, MediaError, StoreError
 from sipgate.service.stage import EndedCall, Stage
+from sipgate.vault.sealed import write_sealed_file
 from sipgate.vault.vault import Vault
 from tests.core.world import ANNAS_LINE as LINE
 from tests.core.world import CUSTOMER as OUTSIDE
@@ -209,3 +211,87 @@ async def test_nothing_that_fails_comes_before_the_erasure(play: Play) -> None:
         play.stage.handle(ev.PrivateCall(name, NOW + 6))
     await play.until(lambda: not play.vault.recordings())
     assert "discard" in play.receiver.said
+
+
+async def test_a_decided_erasure_waits_for_no_other_calls_disk(play: Play) -> None:
+    name = await play.recording()
+    held = threading.Event()
+    play.stage._to_disk(lambda: held.wait(5), lambda _: None)
+    try:
+        play.stage.handle(ev.PrivateCall(name, NOW + 6))
+        await play.until(lambda: not play.vault.recordings() and not play.vault.remains())
+        assert not held.is_set()
+    finally:
+        held.set()
+
+
+async def test_a_ledger_entry_that_is_written_during_the_erasure_does_not_stay(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, erased = threading.Event(), threading.Event()
+
+    def slowly(path: Path, key: bytes, chunks: Any) -> None:
+        if path.parent.name == "ledger":
+            writing.set()
+            assert erased.wait(5)
+        write_sealed_file(path, key, chunks)
+
+    monkeypatch.setattr("sipgate.vault.vault.write_sealed_file", slowly)
+    play.offer()
+    await play.until(writing.is_set)
+    (name,) = play.vault.recordings()
+    play.stage.handle(ev.PrivateCall(name, NOW + 6))
+    await play.until(lambda: not play.vault.recordings() and not play.vault.remains())
+    assert list((play.data / "ledger").iterdir()) == []
+    erased.set()
+    await asyncio.to_thread(play.stage.stop)
+    assert list((play.data / "ledger").iterdir()) == []
+
+
+async def test_a_ledger_entry_put_after_the_erasure_finds_no_key(play: Play) -> None:
+    name = await play.recording()
+    play.vault.destroy(name)
+    with pytest.raises(ErasedError):
+        play.vault.ledger_put(name, {"owner": 1})
+    assert list((play.data / "ledger").iterdir()) == []
+
+
+async def test_an_erasure_that_the_disk_refuses_stays_owed_until_it_is_done(
+    play: Play, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = await play.recording()
+    tried = []
+
+    def destroy(recording: str) -> None:
+        tried.append(recording)
+        if len(tried) < 4:
+            raise StoreError(f"{recording}: cannot be destroyed") from OSError(5, "Input/output error")
+        Vault.destroy(play.vault, recording)
+
+    monkeypatch.setattr(play.vault, "destroy", destroy)
+    play.stage.handle(ev.PrivateCall(name, NOW + 6))
+    await play.until(lambda: len(tried) == 2)
+    assert play.stage.erasures_owed == 1
+    play.end()
+    while play.stage.erasures_owed:
+        play.stage.erase_again()
+        await asyncio.sleep(0.01)
+    assert not play.vault.recordings()
+    assert ("finish", name) not in play.afterwards.said
+    said = capsys.readouterr().out
+    assert said.count("Input/output error") == 1
+    assert name not in said
+
+
+async def test_an_end_written_while_it_is_erased_is_not_handed_over(play: Play) -> None:
+    name = await play.recording()
+    held = threading.Event()
+    play.stage._to_disk(lambda: held.wait(5), lambda _: None)
+    play.stage.handle(ev.MediaFailed(name, NOW + 5))
+    play.stage.handle(ev.PrivateCall(name, NOW + 6))
+    held.set()
+    await play.until(lambda: "finish" in play.receiver.said and not play.stage.erasures_owed)
+    await asyncio.to_thread(play.stage.stop)
+    await asyncio.sleep(0)
+    assert play.stage._cut == {}
+    assert ("finish", name) not in play.afterwards.said
