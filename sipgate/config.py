@@ -10,8 +10,9 @@ import re
 import tomllib
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import phonenumbers
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sipgate.errors import ConfigurationError
@@ -35,7 +36,7 @@ def _host(text: str) -> str:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Site(_Section):
@@ -48,6 +49,13 @@ class Site(_Section):
         description="hosts in the SIP addresses of the site's own lines, as its SBCs show them to the recorder: where "
         "given, an extension at any other host is another company's line (RULES R4); exclusions hold at every host",
     )
+
+    @field_validator("country")
+    @classmethod
+    def _has_numbers(cls, value: str) -> str:
+        if value not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError(f"{value} is no country whose telephone numbers are known; write its ISO 3166 code, as FR")
+        return value
 
     @field_validator("domains")
     @classmethod
@@ -162,7 +170,9 @@ class Console(_Section):
 
     address: IPAddress = IPv4Address("127.0.0.1")
     port: Port = 8443
-    names: tuple[str, ...] = Field(("localhost", "127.0.0.1"), description="names and addresses in the certificate")
+    names: tuple[str, ...] = Field(
+        ("localhost", "127.0.0.1"), min_length=1, description="names and addresses in the certificate"
+    )
 
 
 class Film(_Section):
@@ -218,17 +228,36 @@ def load(path: Path) -> Configuration:
     try:
         found = Configuration.model_validate(raw)
     except ValidationError as error:
-        raise ConfigurationError(
-            "\n".join(_explain(path, e["loc"], e["msg"], e["type"]) for e in error.errors())
-        ) from error
+        raise ConfigurationError(_explain(path, raw, error)) from error
     return _anchored(found, path.resolve().parent)
 
 
-def _explain(path: Path, where: tuple[int | str, ...], message: str, kind: str) -> str:
-    key = ".".join(str(part) for part in where)
-    if kind == "extra_forbidden":
-        return f"{path}: {key}: unknown key; remove it or mend its spelling"
-    return f"{path}: {key}: {message.removeprefix('Value error, ')}"
+def _explain(path: Path, raw: dict[str, Any], error: ValidationError) -> str:
+    """One line a key."""
+    messages: dict[str, list[str]] = {}
+    errors = error.errors()
+    for one in errors:
+        where = one["loc"]
+        if one["type"] == "too_short" and any(e["loc"][: len(where)] == where != e["loc"] for e in errors):
+            continue  # it is short of the items that are told of anyway
+        unknown = one["type"] == "extra_forbidden"
+        message = "unknown key; remove it or mend its spelling" if unknown else one["msg"].removeprefix("Value error, ")
+        messages.setdefault(_key(raw, where), []).append(message)
+    return "\n".join(f"{path}: {key}: {'; '.join(dict.fromkeys(found))}" for key, found in messages.items())
+
+
+def _key(raw: object, where: tuple[int | str, ...]) -> str:
+    """The key as it stands in the file: pydantic's path without its names for the alternatives of a type."""
+    key = []
+    for part in where:
+        if isinstance(raw, dict):
+            raw = raw.get(part)
+        elif isinstance(raw, list) and isinstance(part, int):
+            raw = raw[part]
+        else:
+            continue  # a value was reached: what follows names an alternative
+        key.append(str(part))
+    return ".".join(key)
 
 
 def _anchored(found: Configuration, folder: Path) -> Configuration:

@@ -69,6 +69,13 @@ def test_hosts_are_written_as_people_do_and_read_as_sip_shows_them(tmp_path: Pat
         ("[media]\nfirst_port = 30000\nlast_port = 30001", "media: last_port leaves no room"),
         ("[console]\nport = 70000", "console.port"),
         ("[site]\ncountry = 'France'", "site.country"),
+        ("[site]\ncountry = 'XX'", "site.country: XX is no country"),
+        ("[console]\nnames = []", "console.names"),
+        ("[media]\nsilence_seconds = inf", "media.silence_seconds"),
+        ("[media]\nsilence_seconds = nan", "media.silence_seconds"),
+        ("[media]\naddress = 'here'", "media.address: "),
+        ("[[siprec.listen]]\naddress = 'here'", "siprec.listen.0.address: "),
+        (CONNECTION.replace("192.0.2.20/32", "everywhere"), "siprec.connection.0.addresses.0: "),
         ("[site]\ndomains = ['pbx.example', 'sip:pbx.example']", "site.domains: write a host alone"),
         ("[site]\ndomains = ['pbx.example:5060']", "site.domains: write a host alone"),
         ("[site]\ndomains = ['']", "site.domains: write a host alone"),
@@ -104,6 +111,12 @@ def test_what_is_not_toml_is_said_with_the_file(tmp_path: Path, content: bytes) 
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=str(file)):
         load(file)
+
+
+def test_a_key_stands_once_and_as_it_is_written_in_the_file(tmp_path: Path) -> None:
+    (line,) = str(_load(tmp_path, CONNECTION.replace("192.0.2.20/32", "everywhere"))).splitlines()
+    assert line.startswith(f"{tmp_path / 'sipgate.toml'}: siprec.connection.0.addresses.0: ")
+    assert "[" not in line.removeprefix(str(tmp_path))
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from sipgate import config as configuration
 from sipgate.commands.context import DEFAULT_CONFIG, ConfigOption, out, warn
 from sipgate.register.exclusions_file import read_exclusions
 from sipgate.service.stores import open_stores
+from sipgate.taps.tls import context_for
+from sipgate.workstations.pki import alternative_names
 
 if TYPE_CHECKING:
     from sipgate.service.server import Server
@@ -55,8 +58,12 @@ def _log_to_stderr() -> None:
 
 
 def check_config(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Read the configuration and the exclusions file, and say what is wrong with them."""
+    """Read the configuration and the files that it names, and say what is wrong with them."""
     found = configuration.load(config)
+    alternative_names(found.console.names)
+    for place, listen in enumerate(found.siprec.listen):
+        if listen.transport == "tls":
+            context_for(listen, f"siprec.listen.{place}", lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     path = found.lines.exclusions_file
     rows = read_exclusions(path, found.site.country) if path is not None else ()
     warn(tuple(w for row in rows for w in row.warnings))

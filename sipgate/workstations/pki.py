@@ -106,7 +106,7 @@ class Authority:
         if not _LABEL.fullmatch(label) or label in _RESERVED_LABELS:
             raise StoreError(f"{label}: not a label for a certificate")
         self._served_names[label] = tuple(names)
-        wanted = _alternative_names(self._served_names[label])
+        wanted = alternative_names(self._served_names[label])
         self._leaf(label, _subject(str(wanted[0].value), SERVER_UNIT), ExtendedKeyUsageOID.SERVER_AUTH, wanted)
         return self._path(label, "crt"), self._path(label, "key")
 
@@ -296,7 +296,8 @@ def _subject(common_name: str, unit: str) -> x509.Name:
     )
 
 
-def _alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
+def alternative_names(names: Iterable[str]) -> list[x509.GeneralName]:
+    """As they stand in a server's certificate. Raises ConfigurationError."""
     found = [_alternative_name(name) for name in dict.fromkeys(names)]
     if not found:
         raise ConfigurationError("console.names: write at least one name or address")
