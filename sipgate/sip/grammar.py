@@ -19,10 +19,10 @@ _TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"  # noqa: S105 - RFC 3261's word
 _VIA = re.compile(rf"SIP */ *2\.0 */ *({_TOKEN}) +(\[[^\]\s]*\]|[^\s;:,\[\]]+)(?: *: *([0-9]{{1,5}}))? *(?=;|$)", re.I)
 # What nearly every message has, read in one step; whatever does not fit goes the long way.
 _PLAIN_VIA = re.compile(
-    r"SIP/2\.0/([A-Z]{2,4}) ([A-Za-z0-9.]+)(?::([0-9]{1,5}))?;branch=([A-Za-z0-9\-.!%*_+~]+)(;rport)?"
+    r"SIP/2\.0/([A-Z]{2,4}) ([A-Za-z0-9][A-Za-z0-9.]*)(?::([0-9]{1,4}))?;branch=([A-Za-z0-9\-.!%*_+~]+)(;rport)?"
 )
 _PLAIN_ADDRESS = re.compile(
-    r"(?:\"[A-Za-z0-9 ._-]*\" ?)?<(sips?:(?:[A-Za-z0-9+._-]+@)?[A-Za-z0-9.]+(?::[0-9]{1,4})?)>"
+    r"(?:\"[A-Za-z0-9 ._-]*\" ?)?<(sips?:(?:[A-Za-z0-9+._-]+@)?[A-Za-z0-9][A-Za-z0-9.]*(?::[0-9]{1,4})?)>"
     r"(?:;tag=([A-Za-z0-9\-.!%*_+~]+))?"
 )
 _CSEQ = re.compile(rf"([0-9]{{1,10}})[ \t]+({_TOKEN})")
@@ -80,6 +80,8 @@ def read_via(text: str) -> Via:
         raise GrammarError
     _check_host(match[2])
     port = int(match[3]) if match[3] else None
+    if port is not None and port > 65535:
+        raise GrammarError
     return Via(text, match[1].upper(), match[2].lower(), port, read_parameters(text, match.end()))
 
 

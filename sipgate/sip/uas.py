@@ -17,6 +17,7 @@ from contextlib import suppress
 
 from sipgate.errors import SipError
 from sipgate.sip.call import Answered, Call, CallTimer, Invited, Modified, Over, UasEvent
+from sipgate.sip.capabilities import ALLOWED, CAPABILITIES, RETRY_AFTER, check_extensions, companions, may_offer
 from sipgate.sip.dialog import DialogId, dialog_id, dialog_of
 from sipgate.sip.message import (
     MAGIC,
@@ -31,17 +32,11 @@ from sipgate.sip.message import (
     return_flow,
     split,
 )
-from sipgate.sip.multipart import ACCEPT
-from sipgate.sip.session_timer import MIN_SE, SessionTimer, agree
+from sipgate.sip.session_timer import SessionTimer, agree
 from sipgate.sip.timers import SECOND, T1, T2, Timers
 from sipgate.sip.transaction import Transaction, Transactions
 
-ALLOWED = ("INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "UPDATE", "PRACK")
-SUPPORTED = frozenset({"siprec", "record-aware", "timer", "100rel", "histinfo"})  # what Require may name
-RETRY_AFTER = ("Retry-After", "5")
 _NO_FAULT = frozenset({481, 482, 500})  # of a race, not of a request's form
-_ALLOW = ("Allow", ", ".join(ALLOWED))
-_CAPABILITIES = (_ALLOW, ("Accept", ACCEPT), ("Accept-Encoding", "identity"), ("Supported", "siprec, timer"))
 
 
 class UserAgentServer:
@@ -134,7 +129,7 @@ class UserAgentServer:
         request, transaction = call.pending
         call.pending = None
         self._waiting.pop(transaction, None)
-        extra = [("Contact", self._contact_for(request, call.flow)), *_CAPABILITIES]
+        extra = [("Contact", self._contact_for(request, call.flow)), *CAPABILITIES]
         extra += [("Record-Route", route) for route in request.fields.get("record-route", ())]
         if body:
             extra.append(("Content-Type", "application/sdp"))
@@ -270,7 +265,7 @@ class UserAgentServer:
             call = self._dialogs.get(identifier)
             if call is None:
                 raise SipError("To names no dialog", 481)
-        _check_extensions(request)
+        check_extensions(request)
         if request.method in {"INVITE", "UPDATE"}:
             agree(request)
         if call is None:
@@ -288,7 +283,7 @@ class UserAgentServer:
             return []
         if request.method == "OPTIONS":
             self._respond(
-                request, transaction, 200, now, None, [("Contact", self._contact_for(request, flow)), *_CAPABILITIES]
+                request, transaction, 200, now, None, [("Contact", self._contact_for(request, flow)), *CAPABILITIES]
             )
             return []
         first = (request.call_id, request.from_tag, request.sequence)
@@ -298,7 +293,7 @@ class UserAgentServer:
 
     def _inside_dialog(self, call: Call, request: Request, transaction: Transaction, now: int) -> list[UasEvent]:
         if request.method == "OPTIONS":
-            self._respond(request, transaction, 200, now, None, _CAPABILITIES)
+            self._respond(request, transaction, 200, now, None, CAPABILITIES)
             return []
         if request.method == "BYE":
             self._respond(request, transaction, 200, now)
@@ -312,7 +307,7 @@ class UserAgentServer:
             wait = str(sum(self._draw().encode()) % 11)  # a random value of 0 to 10 seconds
             self._respond(request, transaction, 500, now, reason, [("Retry-After", wait)])
             return []
-        if call.offering and _may_offer(request):  # RFC 3261 §14.2, RFC 3311 §5.2: our offer waits for its answer
+        if call.offering and may_offer(request):  # RFC 3261 §14.2, RFC 3311 §5.2: our offer waits for its answer
             self._respond(request, transaction, 491, now)
             return []
         call.pending = (request, transaction)
@@ -390,29 +385,3 @@ class UserAgentServer:
             del self._refreshing[branch]
         self._dialogs.pop(call.dialog.id, None)
         self._answered_invites.discard(call.first)
-
-
-def companions(error: SipError, request: Request) -> list[tuple[str, str]]:
-    """The header fields that the RFC asks for beside a status (RFC 3261 §8.2)."""
-    match error.sip_status:
-        case 405:
-            return [_ALLOW]
-        case 415:
-            return [("Accept", ACCEPT), ("Accept-Encoding", "identity")]
-        case 422:
-            return [("Min-SE", str(MIN_SE))]
-        case 420:
-            return [("Unsupported", ", ".join(sorted(set(request.tokens("require")) - SUPPORTED)))]
-        case _:
-            return []
-
-
-def _may_offer(request: Request) -> bool:
-    return bool(request.body) and not (request.get("content-type") or "").strip().startswith("application/rs-metadata")
-
-
-def _check_extensions(request: Request) -> None:
-    if set(request.tokens("require")) - SUPPORTED:
-        raise SipError("Require names an unknown extension", 420)
-    if set(request.tokens("content-encoding")) - {"identity"}:
-        raise SipError("Content-Encoding is not supported", 415, "Unsupported Media Type: Content-Encoding")

@@ -21,10 +21,11 @@ from sipgate import config
 from sipgate.core.events import Ended, Event, Offered, PartiesChanged, StreamOffer, StreamsChanged
 from sipgate.errors import ConfigurationError, SipError
 from sipgate.sip.call import Answered, Call, Invited, Modified, Over, UasEvent
+from sipgate.sip.capabilities import RETRY_AFTER, companions
 from sipgate.sip.grammar import GrammarError, read_uri
 from sipgate.sip.message import PHRASES, Flow, Request
 from sipgate.sip.transport import SipTransport
-from sipgate.sip.uas import RETRY_AFTER, UserAgentServer, companions
+from sipgate.sip.uas import UserAgentServer
 from sipgate.taps import tls
 from sipgate.taps.cisco import headed_by
 from sipgate.taps.complaints import Complaints

@@ -467,3 +467,10 @@ async def test_beyond_the_declared_capacity_a_client_is_sent_to_another_recorder
         second = request(body=recording_body(), content_type=MIXED, call_id="second", branch="z9hG4bKsecond")
         assert status_of(await client.ask(second)) == 503
     assert len(found.all(Offered)) == 1
+
+
+async def test_a_via_with_an_impossible_port_does_not_close_the_socket() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        via = "Via: SIP/2.0/UDP 127.0.0.1:99999;branch=z9hG4bKx"
+        assert status_of(await client.ask(request("OPTIONS", drop=["Via"], extra=[via]))) == 400
+        assert status_of(await client.ask(request("OPTIONS", sent_by=client.sent_by))) == 200

@@ -17,10 +17,11 @@ import pytest
 
 from sipgate.errors import SipError
 from sipgate.sip.call import Invited
+from sipgate.sip.capabilities import companions
 from sipgate.sip.framing import Framer
 from sipgate.sip.message import Flow, Request, check, split
 from sipgate.sip.multipart import bodies_of
-from sipgate.sip.uas import UserAgentServer, companions
+from sipgate.sip.uas import UserAgentServer
 from sipgate.taps.offers import read_offer
 from tests.peers.sip_messages import audio, field_of, request, sdp, status_of
 
