@@ -65,6 +65,9 @@ class Afterwards(Protocol):
     def finish(self, call: EndedCall) -> None:
         """Its sound is on the disk: keep this call's recording."""
 
+    def filmed_by(self, recording: str) -> str | None:
+        """The workstation that filmed this ended call, while its film may still come."""
+
     def forget(self, recording: str) -> None:
         """It is erased, or being erased: take it out of the index, if it is there. Must not block."""
 
@@ -305,6 +308,10 @@ class Stage:
         live = self._live.get(effect.recording)
         if live is not None:
             live.erased = True
+        else:  # "not this call" after its end, or after a restart: core knows nothing of its film, so it is said here
+            filmed_by = self._afterwards.filmed_by(effect.recording) or self._link.filmed_by(effect.recording)
+            if filmed_by is not None:
+                self._link.discard_film(effect.recording, filmed_by)
         self._cut.pop(effect.recording, None)
         self._afterwards.forget(effect.recording)
 

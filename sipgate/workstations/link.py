@@ -113,6 +113,10 @@ class WorkstationLink:
         """Stop and destroy. Whoever is not reached learns it when uploading: 410."""
         self._send(workstation, protocol.Discard(recording))
 
+    def filmed_by(self, recording: str) -> str | None:
+        """The workstation that this process told to film it, the latest recordings only."""
+        return self._films.get(recording)
+
     def _remember(self, recording: str, workstation: str) -> None:
         self._films[recording] = workstation
         if len(self._films) > _FILMS_REMEMBERED:

@@ -75,10 +75,24 @@ class Afterwards:
     def finish(self, call: EndedCall) -> None:
         self.said.append(("finish", call.recording))
 
+    def filmed_by(self, _recording: str) -> str | None:
+        return None
+
     def forget(self, recording: str) -> None:
         if self.broken:
             raise StoreError("the index cannot be written")
         self.said.append(("forget", recording))
+
+
+@dataclass
+class Link:
+    said: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def filmed_by(self, _recording: str) -> str | None:
+        return None
+
+    def discard_film(self, recording: str, workstation: str) -> None:
+        self.said.append(("discard", recording, workstation))
 
 
 class Play:
@@ -87,9 +101,9 @@ class Play:
     def __init__(self, folder: Path) -> None:
         self.data, self.keys = folder / "data", folder / "keys"
         self.vault = Vault(self.data, self.keys)
-        self.tap, self.receiver, self.afterwards = Tap(), Receiver(), Afterwards()
+        self.tap, self.receiver, self.afterwards, self.link = Tap(), Receiver(), Afterwards(), Link()
         self.stage = Stage(
-            cast("Any", lambda: NOW), self.vault, cast("Any", self.receiver), cast("Any", None), self.afterwards
+            cast("Any", lambda: NOW), self.vault, cast("Any", self.receiver), cast("Any", self.link), self.afterwards
         )
         self.stage.start(cast("Any", self.tap))
         self.stage.handle(ev.PolicyChanged(SOUND_POLICY, NOW))
