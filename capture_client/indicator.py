@@ -28,6 +28,7 @@ PAUSED = ("PAUSED: nothing is filmed.  Click here or Ctrl+Alt+P: not this call."
 SPARED = ("The next call will not be recorded.", "Le prochain appel ne sera pas enregistré.")
 SPARED_SECONDS = 4.0
 RAISE_SECONDS = 0.1
+KEY_RETRY_SECONDS = 0.5
 _RED, _GREY, _GREEN, _WHITE = 0xB00020, 0x505050, 0x1B6E3C, 0xFFFFFF
 _FONTS = (("9x15bold", 9, 18), ("fixed", 6, 16))
 """Name, width of a character, height of a line."""
@@ -62,7 +63,6 @@ class Sign:
         self._window = _SignWindow(display)
         self._ear, self._mouth = socket.socketpair()
         self._ear.setblocking(False)
-        self.key_taken = self._window.key_taken
         self._thread = threading.Thread(target=self._run, name="sign", daemon=True)
         self._thread.start()
 
@@ -70,6 +70,11 @@ class Sign:
     def is_up(self) -> bool:
         """Whether the sign of a film is on the screen."""
         return self._up
+
+    @property
+    def key_taken(self) -> bool:
+        """Whether Ctrl+Alt+P is ours; while another program holds it, it is asked for again and again."""
+        return self._window.key_taken
 
     def show(self, *, paused: bool) -> None:
         """Film's sign."""
@@ -153,7 +158,13 @@ class _SignWindow:
         self._window, self._gc = self._display.new_id(), self._display.new_id()
         self._make()
         self._core.ChangeWindowAttributes(self._screen.root, _FLAGS.EventMask, [_MASK.SubstructureNotify])
-        self.key_taken = self._grab_key()
+        self._grab_at: float | None = None
+        self._try_key()
+
+    @property
+    def key_taken(self) -> bool:
+        """Whether the key is ours; another program may hold it."""
+        return self._grab_at is None
 
     def fileno(self) -> int:
         """The socket."""
@@ -162,7 +173,7 @@ class _SignWindow:
     def seconds_until_due(self) -> float | None:
         """When ``attend`` has something to do by itself."""
         until = self._look.until if self._look else None
-        due = [t for t in (until, self._raise_at) if t is not None]
+        due = [t for t in (until, self._raise_at, self._grab_at) if t is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def look(self, wish: _Look | None) -> bool:
@@ -202,6 +213,8 @@ class _SignWindow:
             above = [xcffib.xproto.StackMode.Above]
             self._core.ConfigureWindow(self._window, xcffib.xproto.ConfigWindow.StackMode, above)
             self._display.flush()
+        if self._grab_at is not None and now >= self._grab_at:
+            self._try_key()
         return pressed
 
     def close(self) -> None:
@@ -223,7 +236,7 @@ class _SignWindow:
                 self._raise_at = time.monotonic()
             case kinds.MappingNotifyEvent():
                 self._core.UngrabKey(0, self._screen.root, kinds.ModMask.Any)
-                self.key_taken = self._grab_key()
+                self._try_key()
             case kinds.MapNotifyEvent() | kinds.ConfigureNotifyEvent() if self._look and not mine:
                 self._raise_at = self._raise_at or max(time.monotonic(), self._raised + RAISE_SECONDS)
         return False
@@ -261,8 +274,10 @@ class _SignWindow:
             self._core.ImageText8(len(text), self._window, self._gc, _PADDING, y, text)
         self._display.flush()
 
+    def _try_key(self) -> None:
+        self._grab_at = None if self._grab_key() else time.monotonic() + KEY_RETRY_SECONDS
+
     def _grab_key(self) -> bool:
-        """True when the key is ours; another program may hold it already."""
         setup = self._display.connection.get_setup()
         first, count = setup.min_keycode, setup.max_keycode - setup.min_keycode + 1
         mapping = self._core.GetKeyboardMapping(first, count).reply()

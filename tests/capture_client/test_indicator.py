@@ -105,10 +105,13 @@ def test_the_key_works_while_no_sign_is_shown(display: str, told: Told) -> None:
     assert not told.sign.is_up
 
 
-def test_a_key_that_another_program_has_is_said(display: str, told: Told) -> None:
-    second = Told(display)
-    second.sign.close()
+def test_a_key_that_another_program_has_is_said_and_taken_when_it_is_free(display: str) -> None:
+    first, second = Told(display), Told(display)
+    assert first.sign.key_taken
     assert not second.sign.key_taken
+    first.sign.close()
+    until(lambda: second.sign.key_taken)
+    second.sign.close()
 
 
 def test_nobody_else_can_hide_it(display: str, told: Told) -> None:

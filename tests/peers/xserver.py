@@ -109,6 +109,8 @@ def wait_for_window(display: str, window_class: str, process: subprocess.Popen[b
         if process is not None and process.poll() is not None:
             raise PeerError(f"the program with window {window_class} has ended, status {process.returncode}")
         found[:] = windows(display, window_class)
+        if not found:  # openbox can sleep on a request to map that came while it started: wake it
+            _asked(["xdotool", "set_desktop", "0"], display)
         return bool(found)
 
     _wait(seen, f"window {window_class}")
