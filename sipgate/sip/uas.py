@@ -36,6 +36,7 @@ from sipgate.sip.session_timer import SessionTimer, agree
 from sipgate.sip.timers import SECOND, T1, T2, Timers
 from sipgate.sip.transaction import Transaction, Transactions
 
+_BACK_OFF = 3 * SECOND
 _NO_FAULT = frozenset({481, 482, 500})  # of a race, not of a request's form
 
 
@@ -233,8 +234,10 @@ class UserAgentServer:
         if response.status in {408, 481}:  # RFC 4028 §10: the client knows nothing of the session any more
             self.end(call, now)
             return [Over(call, True)]
-        if response.status < 300:
-            self._start_session_timer(call, call.timer, now)
+        # Any other answer shows that the client lives and knows the session, even if it does not take UPDATE.
+        self._start_session_timer(call, call.timer, now)
+        if response.status in {491, 500, 503}:  # it was busy with a change of its own (RFC 3261 §14.1)
+            self._timers.start(call, CallTimer.REFRESH, now + _BACK_OFF)
         return []
 
     def flow_lost(self, flow: Flow, now: int) -> list[UasEvent]:

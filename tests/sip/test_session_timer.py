@@ -147,9 +147,21 @@ def test_a_client_that_never_answers_our_refresh_has_ended_the_session_when_its_
     assert client.wait(568 * SECOND) == [Over(call, established=True)]
 
 
-def test_a_client_that_cannot_be_refreshed_keeps_its_session_until_its_time_is_over(client: Timed) -> None:
+def test_a_client_that_takes_no_update_has_shown_that_it_lives_and_is_not_hung_up(client: Timed) -> None:
+    client.session("600;refresher=uas", TIMER)
+    for _ in range(4):
+        client.wait(client.now + 300 * SECOND)
+        (update,) = client.got()
+        assert client.send(_answer_to(update, 405)) == []
+
+
+def test_a_refresh_that_collides_is_backed_off_and_tried_again(client: Timed) -> None:
     client.session("600;refresher=uas", TIMER)
     client.wait(300 * SECOND)
     (update,) = client.got()
-    assert client.send(_answer_to(update, 405)) == []
-    assert client.wait(567 * SECOND) == []
+    assert client.send(_answer_to(update, 491)) == []
+    client.wait(302 * SECOND)
+    assert client.got() == []
+    client.wait(303 * SECOND)
+    (again,) = client.got()
+    assert again.startswith(b"UPDATE ")
