@@ -109,10 +109,22 @@ class RuleError(SipgateError):
     http_status = 422
 
 
+class RuleValueError(RuleError):
+    """A value that no rule lets stand, whatever the register holds: too long, too many, in the past."""
+
+    exit_status = 2
+
+
 class RegisterError(SipgateError):
     """The register refuses: it names the row concerned and what to do."""
 
     http_status = 409
+
+
+class RegisterValueError(RegisterError):
+    """A value that the register never takes: too short, misspelt, missing."""
+
+    exit_status = 2
 
 
 class PeerError(SipgateError):

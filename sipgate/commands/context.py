@@ -27,6 +27,8 @@ AsOption = Annotated[
     str, typer.Option("--as", envvar="SIPGATE_LOGIN", help="who you are; your password is asked (or SIPGATE_PASSWORD)")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="one JSON document on standard output")]
+LARGEST = 2**53
+"""Of the numbers of rows: more does not fit into the register."""
 DEFAULT_CONFIG = Path("sipgate.toml")
 
 out = Console(highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import typer
 
 from sipgate.commands.context import (
     DEFAULT_CONFIG,
+    LARGEST,
     ConfigOption,
     JsonOption,
     day,
@@ -20,7 +21,7 @@ from sipgate.commands.context import (
     warn,
 )
 from sipgate.core.lines import Selector
-from sipgate.errors import ConfigurationError
+from sipgate.errors import ConfigurationError, UsageError, WorkstationError
 from sipgate.register.rows import Enrolled
 from sipgate.service.stores import Stores
 from sipgate.workstations.pki import Authority, check_workstation_name
@@ -102,8 +103,12 @@ def workstation(
     json: JsonOption = False,
 ) -> None:
     """A code, good once and for a day, for ``capture-client enrol`` on that workstation."""
+    try:
+        check_workstation_name(name)
+    except WorkstationError as error:
+        raise UsageError(str(error)) from error
     with stores(config) as site:
-        secret = site.register.workstations.add(check_workstation_name(name), site.now_ns())
+        secret = site.register.workstations.add(name, site.now_ns())
         code = f"{secret}-{Authority(site.configuration.store.keys).fingerprint}"
         site.journal.append("workstation-invited", site.now_ns(), workstation=name)
         console = site.configuration.console
@@ -132,7 +137,8 @@ def list_enrolments(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = Fa
 
 @app.command()
 def end(
-    number: Annotated[int, typer.Argument(help="the enrolment's number")], config: ConfigOption = DEFAULT_CONFIG
+    number: Annotated[int, typer.Argument(min=1, max=LARGEST, help="the enrolment's number")],
+    config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """End an enrolment now: its calls under way stop being recorded."""
     with stores(config) as site:

@@ -8,6 +8,7 @@ import typer
 
 from sipgate.commands.context import (
     DEFAULT_CONFIG,
+    LARGEST,
     AsOption,
     ConfigOption,
     JsonOption,
@@ -29,7 +30,7 @@ from sipgate.service.stores import Stores
 app = typer.Typer(no_args_is_help=True, help="Lines: who holds them, which are never recorded, and why.")
 
 Line = Annotated[str, typer.Argument(help="a number, range (2000-2999), pattern (21xx, +33142685*) or SIP address")]
-Exclusion = Annotated[int, typer.Argument(help="the exclusion's number, from `sipgate lines list`")]
+Exclusion = Annotated[int, typer.Argument(min=1, max=LARGEST, help="the exclusion's number, from `sipgate lines list`")]
 _SOMEBODY = frozenset[Identity]({Address("somebody@outside.invalid")})
 
 

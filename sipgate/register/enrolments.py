@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from capture_client.protocol import Application, ProtocolViolation
 from sipgate.core.lines import Address, Number, Selector, SelectorSet, parse_selector
-from sipgate.errors import RegisterError, RuleError
+from sipgate.errors import RegisterError, RuleError, RuleValueError
 from sipgate.register import exclusions, gate, people
 from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.days import day_of
@@ -109,7 +109,7 @@ class Enrolments:
         _check_terms(terms)
         selectors = list(dict.fromkeys(parse_selector(text, self._database.country) for text in lines))
         if not selectors:
-            raise RuleError("a sound enrolment names its lines: a number, a range, a pattern (R4)")
+            raise RuleValueError("a sound enrolment names its lines: a number, a range, a pattern (R4)")
         with self._database.writing() as session:
             _check_reviewer(session, reviewer)
             enrolled = self._add(session, _row_of(terms), selectors, file_exclusions, at_ns)
@@ -212,18 +212,18 @@ def _row_of(terms: _Terms) -> EnrolmentModel:
 
 def _check_terms(terms: _Terms) -> None:
     if not terms.need:
-        raise RuleError("an enrolment states its need: which training, on what (R4)")
+        raise RuleValueError("an enrolment states its need: which training, on what (R4)")
     if terms.starts_on > terms.ends_on:
-        raise RuleError("the enrolment ends before it starts (R4)")
+        raise RuleValueError("the enrolment ends before it starts (R4)")
     if terms.ends_on - terms.starts_on >= timedelta(days=LONGEST_DAYS):
-        raise RuleError(f"an enrolment lasts {LONGEST_DAYS} days at most: training is for a limited period (R4)")
+        raise RuleValueError(f"an enrolment lasts {LONGEST_DAYS} days at most: training is for a limited period (R4)")
     today = day_of(terms.at_ns)
     if terms.ends_on < today:
-        raise RuleError("the enrolment's last day has passed (R4)")
+        raise RuleValueError("the enrolment's last day has passed (R4)")
     if terms.starts_on - today >= timedelta(days=LONGEST_DAYS):
-        raise RuleError(f"an enrolment starts within {LONGEST_DAYS} days: enrol when the need is there (R4)")
+        raise RuleValueError(f"an enrolment starts within {LONGEST_DAYS} days: enrol when the need is there (R4)")
     if not 1 <= terms.capacity <= MOST_CAPACITY:
-        raise RuleError(f"capacity is 1 to {MOST_CAPACITY} unreviewed recordings: what a reviewer can analyse (R5)")
+        raise RuleValueError(f"capacity is 1 to {MOST_CAPACITY} unreviewed recordings: what a reviewer analyses (R5)")
 
 
 def _check_reviewer(session: Session, reviewer: int) -> None:
@@ -235,7 +235,7 @@ def _normal_application(text: str) -> str:
     try:
         return str(Application.parse(text))
     except ProtocolViolation as error:
-        raise RuleError(f"{error} (R3)") from error
+        raise RuleValueError(f"{error} (R3)") from error
 
 
 def _warnings(wanted: Sequence[Selector], excluded: SelectorSet) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from sipgate.core.lines import (
     NumberRange,
     Selector,
 )
-from sipgate.errors import RuleError
+from sipgate.errors import RuleError, RuleValueError
 from sipgate.register import people
 from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.days import day_of
@@ -73,9 +73,9 @@ class Gate:
         the DPIA's version is given, and the opinion is not in the future.
         """
         if not dpia_version.strip():
-            raise RuleError("the gate needs the DPIA's version (R13)")
+            raise RuleValueError("the gate needs the DPIA's version (R13)")
         if opinion_on > day_of(at_ns):
-            raise RuleError("the works council's opinion is dated in the future (R13)")
+            raise RuleValueError("the works council's opinion is dated in the future (R13)")
         with self._database.writing() as session:
             if Role.DPO not in people.find(session, signed_by).roles:
                 raise RuleError("the gate is signed off by a person with the role dpo (R13)")

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from sipgate.core.lines import Address, Number, Selector, parse_selector
-from sipgate.errors import LineSyntaxError, RegisterError, RuleError
+from sipgate.errors import LineSyntaxError, RegisterError, RegisterValueError, RuleError
 from sipgate.register import people
 from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import LineIdentityModel, LineModel
@@ -46,7 +46,7 @@ class Lines:
         country = self._database.country
         wanted = list(dict.fromkeys(parse_identity(text, country) for text in identities))
         if not wanted:
-            raise RegisterError("a line needs at least one identity: its extension, its public numbers")
+            raise RegisterValueError("a line needs at least one identity: its extension, its public numbers")
         with self._database.writing() as session:
             if Role.TRAINEE not in people.find(session, person_id).roles:
                 raise RuleError("lines are assigned to trainees: nobody else is ever recorded (R4)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from sipgate.errors import RuleError
+from sipgate.errors import RuleError, RuleValueError
 from sipgate.register import people
 from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import AcknowledgementModel, NoticeModel
@@ -35,7 +35,7 @@ class Notices:
     def publish(self, text: str, at_ns: int) -> int:
         """Put a new version in force, which nobody has acknowledged yet; returns it. RuleError R9 when it is empty."""
         if not text.strip():
-            raise RuleError("a notice needs a text: employees are informed by it (R9)")
+            raise RuleValueError("a notice needs a text: employees are informed by it (R9)")
         with self._database.writing() as session:
             row = NoticeModel(text=text, published_at_ns=at_ns)
             session.add(row)

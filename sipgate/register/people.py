@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from sipgate.errors import ErasedError, RegisterError, RuleError
+from sipgate.errors import ErasedError, RegisterError, RegisterValueError, RuleValueError
 from sipgate.register.database import Database
 from sipgate.register.models import PersonModel, PersonRoleModel, SignInModel
 from sipgate.register.rows import Person, Role
@@ -69,11 +69,11 @@ class People:
         """
         login, held = _normal(login), _checked_roles(roles)
         if not _LOGIN.fullmatch(login):
-            raise RegisterError(
+            raise RegisterValueError(
                 "a login has 1 to 64 of the characters a-z 0-9 . _ @ - and begins with a letter or digit"
             )
         if not name.strip():
-            raise RegisterError("a person needs a name")
+            raise RegisterValueError("a person needs a name")
         secret = secrets.token_bytes(32)
         row = PersonModel(
             login=login,
@@ -137,7 +137,7 @@ class People:
 
     def _hash(self, password: str) -> str:
         if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
-            raise RegisterError(f"a password has at least {SHORTEST_PASSWORD} characters")
+            raise RegisterValueError(f"a password has at least {SHORTEST_PASSWORD} characters")
         return self._hasher.hash(password)
 
     def _fits(self, stored: str, password: str) -> bool:
@@ -162,8 +162,8 @@ def _normal(login: str) -> str:
 def _checked_roles(roles: Iterable[Role]) -> frozenset[Role]:
     held = frozenset(Role(role) for role in roles)
     if not held:
-        raise RegisterError(f"a person needs a role: {', '.join(Role)}")
+        raise RegisterValueError(f"a person needs a role: {', '.join(Role)}")
     for role, why in _STAND_ALONE.items():
         if role in held and len(held) > 1:
-            raise RuleError(why)
+            raise RuleValueError(why)
     return held

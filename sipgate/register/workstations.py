@@ -10,7 +10,7 @@ import secrets
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from sipgate.errors import RegisterError, WorkstationError
+from sipgate.errors import RegisterError, RegisterValueError, WorkstationError
 from sipgate.register.database import Database
 from sipgate.register.models import WorkstationModel
 from sipgate.register.rows import Workstation
@@ -33,7 +33,7 @@ class Workstations:
         RegisterError.
         """
         if not _NAME.fullmatch(name):
-            raise RegisterError("a workstation's name has 1 to 63 letters, digits, dots, dashes or underscores")
+            raise RegisterValueError("a workstation's name has 1 to 63 letters, digits, dots, dashes or underscores")
         secret = base64.b32encode(secrets.token_bytes(13)).decode().lower()[:20]
         with self._database.writing() as session:
             row = session.get(WorkstationModel, name)
