@@ -10,19 +10,25 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import structlog
+
 from sipgate.config import Configuration
 from sipgate.console.parts import Health, HealthItem
+from sipgate.errors import JournalError
 from sipgate.service.finishing import Finishing
 from sipgate.service.policy import PolicyKeeper
 from sipgate.service.stage import Stage
 from sipgate.taps.siprec import SiprecTap
+from sipgate.vault.journal_file import Journal
 from sipgate.workstations.link import WorkstationLink
+
+log = structlog.get_logger("sipgate")
 
 MINIMUM_FREE_BYTES = 512 * 1024 * 1024
 
 
 class HealthDesk:
-    """Asks the parts. ``free_bytes`` is looked at by ``look`` (it may block), everything else when asked."""
+    """Asks the parts. Disk and journal are looked at by ``look`` (it may block), everything else when asked."""
 
     def __init__(
         self,
@@ -32,14 +38,24 @@ class HealthDesk:
         tap: SiprecTap,
         link: WorkstationLink,
         finishing: Finishing,
+        journal: Journal,
     ) -> None:
         self._config, self._keeper, self._stage, self._link = config, keeper, stage, link
-        self._tap, self._finishing = tap, finishing
+        self._tap, self._finishing, self._journal = tap, finishing, journal
+        self._journal_error: str | None = None
         self._free_bytes = MINIMUM_FREE_BYTES
 
     def look(self) -> None:
-        """Look at the disk. Not in the event loop."""
+        """Look at the disk and the journal. Not in the event loop."""
         self._free_bytes = _free(self._config.store.data)
+        try:
+            self._journal.check()
+        except JournalError as error:
+            if self._journal_error is None:
+                log.error("the journal cannot be written: nothing is recorded", reason=str(error))
+            self._journal_error = str(error)
+        else:
+            self._journal_error = None
 
     def report(self) -> Health:
         """The present state; must not block."""
@@ -50,6 +66,8 @@ class HealthDesk:
             yield f"the exclusions file cannot be read, so nothing is recorded: {self._keeper.file_error}"
         if self._keeper.register_error is not None:
             yield f"{self._keeper.register_error}, so nothing is recorded"
+        if self._journal_error is not None:
+            yield f"the journal cannot be written, so nothing is recorded: {self._journal_error}"
         if self._free_bytes < MINIMUM_FREE_BYTES:
             yield f"{self._config.store.data} has less than {MINIMUM_FREE_BYTES >> 20} MiB left: make room"
         if not self._link.connected() and not self._telephone_key:

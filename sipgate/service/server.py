@@ -142,7 +142,9 @@ class Server:
         stack.push_async_callback(self._finishing.settle)
         self._receiver.start()
         stack.callback(self._receiver.stop)
-        health = HealthDesk(self._config, self._keeper, self._stage, self._tap, self._link, self._finishing)
+        health = HealthDesk(
+            self._config, self._keeper, self._stage, self._tap, self._link, self._finishing, self._stores.journal
+        )
         await asyncio.to_thread(health.look)
         await asyncio.to_thread(self._keeper.refresh)
         await self._recover()

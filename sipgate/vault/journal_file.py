@@ -64,6 +64,12 @@ class Journal:
         self._add(lines, at_ns)
         return note
 
+    def check(self) -> None:
+        """Whether an entry could be added now: everything that ``append`` does but the entry. Raises JournalError."""
+        with self._locked() as descriptor:
+            self._readable(descriptor)
+            self._synced(descriptor)
+
     def lines(self) -> Iterator[bytes]:
         """The file's lines as they are, newlines included. Raises JournalError."""
         try:
@@ -86,15 +92,25 @@ class Journal:
 
     def _add(self, lines: Callable[[Head], tuple[bytes, Head]], at_ns: int) -> None:
         with self._locked() as descriptor:
-            size, head = self._mended(descriptor)
-            if head.entries < self._seen:
-                raise JournalError(f"{self.path}: entries vanished while the service ran: run `sipgate journal verify`")
+            size, head = self._readable(descriptor)
             due = b""
             if head.due:  # a crash came between an entry and its checkpoint
                 due, head = self._checkpoint(head, at_ns)
             new, head = lines(head)
             self._write(descriptor, size, due + new)
             self._seen = head.entries
+
+    def _readable(self, descriptor: int) -> tuple[int, Head]:
+        size, head = self._mended(descriptor)
+        if head.entries < self._seen:
+            raise JournalError(f"{self.path}: entries vanished while the service ran: run `sipgate journal verify`")
+        return size, head
+
+    def _synced(self, descriptor: int) -> None:
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            raise JournalError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

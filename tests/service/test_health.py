@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sipgate.config import Configuration
 from sipgate.service.health import HealthDesk
+from sipgate.vault.journal_file import Journal
 
 
 class Parts:
@@ -24,10 +26,11 @@ class Parts:
         self.keeper = SimpleNamespace(file_error=None, register_error=None, policy=SimpleNamespace(gate_open=True))
         self.finishing = SimpleNamespace(unfinished=0, failures=0)
         self.link = SimpleNamespace(connected=lambda: self.connected, states=list)
+        self.journal = Journal(folder / "journal", Ed25519PrivateKey.generate())
         self.stage, self.tap = SimpleNamespace(open_failures=0, erasures_owed=0), SimpleNamespace(unreadable=0)
 
     def desk(self) -> HealthDesk:
-        parts = (self.keeper, self.stage, self.tap, self.link, self.finishing)
+        parts = (self.keeper, self.stage, self.tap, self.link, self.finishing, self.journal)
         desk = HealthDesk(self.config, *(cast("Any", part) for part in parts))
         desk.look()
         return desk
@@ -57,7 +60,10 @@ def test_what_keeps_calls_from_being_recorded_makes_it_not_ready(
 
 
 def test_a_disk_that_cannot_be_looked_at_counts_as_full(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "not-there", "*9")
+    parts = Parts(tmp_path, "*9")
+    parts.config = parts.config.model_copy(
+        update={"store": parts.config.store.model_copy(update={"data": tmp_path / "not-there"})}
+    )
     (reason,) = parts.desk().report().reasons
     assert "make room" in reason
 
@@ -97,3 +103,35 @@ def test_what_went_wrong_is_counted_and_calls_are_still_recorded(
     report = parts.desk().report()
     assert report.ready
     assert [(item.name, "7" in item.text) for item in report.items if not item.good] == [(shown, True)]
+
+
+def test_a_journal_that_cannot_be_written_makes_it_not_ready_until_it_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = Parts(tmp_path, "*9")
+    path = parts.journal.path
+    parts.journal.append("viewing", 1, recording="a")
+    before = path.read_bytes()
+    path.rename(path.with_suffix(".aside"))
+    path.mkdir()
+    desk = parts.desk()
+    (reason,) = desk.report().reasons
+    assert "journal" in reason
+    assert "nothing is recorded" in reason
+    desk.look()
+    assert capsys.readouterr().out.count("the journal cannot be written") == 1
+    path.rmdir()
+    path.with_suffix(".aside").rename(path)
+    desk.look()
+    assert desk.report().ready
+    assert path.read_bytes() == before, "looking writes no entry"
+
+
+def test_a_journal_whose_tail_vanished_makes_it_not_ready(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "*9")
+    for at_ns in (1, 2):
+        parts.journal.append("viewing", at_ns, recording="a")
+    first, _ = parts.journal.path.read_bytes().splitlines(keepends=True)
+    parts.journal.path.write_bytes(first)
+    (reason,) = parts.desk().report().reasons
+    assert "vanished" in reason
