@@ -33,6 +33,10 @@ from sipgate.workstations.link import WorkstationLink
 
 log = structlog.get_logger("sipgate")
 
+CUT_WAIT_SECONDS = 600.0
+"""How long what was cut (silence, a failed disk, no key in reach) waits for the end of its session before it is
+journalled. Until the session ends it can be denied all the same: then it is erased, and the journal says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class EndedCall:
@@ -167,7 +171,8 @@ class Stage:
         if isinstance(event, Silent):
             live = self._live.get(event.recording)
             if live is not None:
-                self.handle(ev.Ended(live.session, event.at_ns))
+                # The sound is over, the session is not: whoever joins it, or objects, can still deny all of it.
+                self.handle(ev.MediaFailed(event.recording, event.at_ns))
             return
         self.handle(event)
 
@@ -295,9 +300,18 @@ class Stage:
         if isinstance(error, StoreError):
             log.error("the end of a recording cannot be written in full", reason=str(error))
         if live is not None:
-            # Cut while the call goes on: until its end it may still be denied, so it must not yet be journalled.
+            # Cut while the call goes on: until its end it may still be denied, so it must not yet be journalled. But a
+            # session whose BYE never comes must not hold it back, and its ports, for ever.
             self._cut[call.recording] = call
+            if self._loop is not None:
+                self._loop.call_later(CUT_WAIT_SECONDS, self._wait_no_longer, call.recording)
         else:
+            self._afterwards.finish(call)
+
+    def _wait_no_longer(self, recording: str) -> None:
+        call = self._cut.pop(recording, None)
+        if call is not None:
+            self._to_disk(lambda: self._receiver.release(recording), _say_store_error)
             self._afterwards.finish(call)
 
     def _discard(self, effect: fx.Discard) -> None:

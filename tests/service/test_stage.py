@@ -13,12 +13,13 @@ import pytest
 
 from sipgate.core import events as ev
 from sipgate.errors import ErasedError, MediaError, StoreError
-from sipgate.service.stage import EndedCall, Stage
+from sipgate.media.receiver import Silent
+from sipgate.service.stage import CUT_WAIT_SECONDS, EndedCall, Stage
 from sipgate.vault.sealed import write_sealed_file
 from sipgate.vault.vault import Vault
 from tests.core.world import ANNAS_LINE as LINE
 from tests.core.world import CUSTOMER as OUTSIDE
-from tests.core.world import NOW, SOUND_POLICY, STREAMS, WITH_KEY, call_between
+from tests.core.world import NOW, REPRESENTATIVE, SECOND, SOUND_POLICY, STREAMS, WITH_KEY, call_between
 
 PORTS = (30000, 30002)
 
@@ -309,3 +310,48 @@ async def test_an_end_written_while_it_is_erased_is_not_handed_over(play: Play) 
     await asyncio.sleep(0)
     assert play.stage._cut == {}
     assert ("finish", name) not in play.afterwards.said
+
+
+async def silent(play: Play) -> str:
+    name = await play.recording()
+    play.stage.post(Silent(name, NOW + SECOND))
+    await play.until(lambda: bool(play.stage._cut))
+    return name
+
+
+async def test_silence_ends_the_recording_at_the_last_packet_and_is_handed_over_when_the_session_ends(
+    play: Play,
+) -> None:
+    name = await silent(play)
+    assert play.vault.ledger()[name]["ended_at_ns"] == NOW + SECOND
+    assert play.stage.calls_under_way == 1
+    assert ("finish", name) not in play.afterwards.said
+    assert "release" not in play.receiver.said
+    play.stage.handle(ev.Ended(1, NOW + 60 * SECOND))
+    assert ("finish", name) in play.afterwards.said
+    assert play.stage.calls_under_way == 0
+
+
+async def test_who_joins_after_a_silence_still_denies_all_of_the_call(play: Play) -> None:
+    name = await silent(play)
+    parties = call_between(OUTSIDE, REPRESENTATIVE)
+    play.stage.handle(ev.PartiesChanged(1, parties, NOW + 30 * SECOND))
+    await play.until(lambda: not play.vault.recordings())
+    play.end()
+    assert ("finish", name) not in play.afterwards.said
+    assert play.vault.ledger() == {}
+
+
+async def test_a_session_that_never_ends_holds_a_cut_recording_back_for_ten_minutes_at_most(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert CUT_WAIT_SECONDS == 600
+    monkeypatch.setattr("sipgate.service.stage.CUT_WAIT_SECONDS", 0.05)
+    name = await silent(play)
+    await play.until(lambda: ("finish", name) in play.afterwards.said)
+    await play.until(lambda: "release" in play.receiver.said)
+    play.stage.handle(ev.PrivateCall(name, NOW + 30 * SECOND))
+    await play.until(lambda: not play.vault.recordings())
+    assert play.afterwards.said[-1] == ("forget", name)
+    play.end()
+    assert play.afterwards.said.count(("finish", name)) == 1
