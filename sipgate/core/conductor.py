@@ -1,8 +1,10 @@
 """All calls at once: events in, effects out, deadlines. The only state in core.
 
 ``handle(event)`` takes the time from the event; ``next_deadline()`` and ``handle_deadline(now_ns)`` renew the leases of
-films. Every permitted call is decided again at every change of parties, policy or reach; deny wins (``policy``), and
-what then happens is the table of ``call``.
+films, and see to it that nothing goes on past an enrolment. Every permitted call is decided again at every change of
+parties, streams, policy or reach, and whenever an enrolment begins or ends; deny wins (``policy``), and what then
+happens is the table of ``call``. Such a moment is handled as of itself, however late the deadline or the next event
+comes: what is kept ends with its enrolment to the nanosecond.
 
 A call that is refused leaves nothing here, not even its session number. One that was permitted and is then denied keeps
 its session number until the tap no longer sees it, since its ports are freed then, but nothing of who takes part.
@@ -11,7 +13,7 @@ its session number until the tap no longer sees it, since its ports are freed th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -30,11 +32,17 @@ from sipgate.core.policy import (
     decide,
 )
 
+TELEPHONE_EVENT = "telephone-event"
+"""RFC 4733 §2.4."""
+
 RENEW_NS = 1_500_000_000
 """How often a film's lease (5 s) is renewed: two renewals may be lost."""
 
 _DENIES_ALL = frozenset({Reason.UNIDENTIFIED})
 """Refusals in mid-call after which nothing may remain: whoever joined could be protected."""
+
+_UNDER_WAY = frozenset({State.OPENING, State.WAITING, State.RECORDING})
+"""Something of the call is being, or may yet be, recorded."""
 
 _FORGOTTEN = frozenset({State.DOOMED, State.ABANDONED, State.SPENT, State.GONE})
 """Nothing of the call will be kept: it is not decided again, and who takes part is no longer known here."""
@@ -51,6 +59,7 @@ class _Call:
     session: int
     connection: str
     parties: tuple[ev.Party, ...] = field(repr=False)
+    keyed: frozenset[ev.Side]
     permit: Permitted
     answered_at_ns: int | None
     state: State = State.OPENING
@@ -61,11 +70,18 @@ class _Call:
     digits: str = field(default="", repr=False)
 
 
+def keyed_sides(streams: Iterable[ev.StreamOffer]) -> frozenset[ev.Side]:
+    """The sides whose telephone keys would be heard; a mixed stream carries those of both."""
+    heard = [s for s in streams if any(name.lower() == TELEPHONE_EVENT for _, name in s.payload_types)]
+    return frozenset(side for s in heard for side in ([s.side] if s.side is not None else ev.Side))
+
+
 class Conductor:
     """Decides for all calls. Not thread-safe: ``service`` calls it from one place."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
+        self._moments: tuple[int, ...] = ()  # at which enrolments of the policy begin or end, those to come, in order
         self._calls: dict[int, _Call] = {}
         self._workstations: dict[str, str] = {}
         self._uncounted: dict[str, _Call] = {}
@@ -93,28 +109,40 @@ class Conductor:
 
     def handle(self, event: ev.Event) -> list[fx.Effect]:
         """Take one event, give the effects to carry out, in order."""
-        return list(self._handlers[type(event)](event))
+        return [*self._pass_moments(event.at_ns), *self._handlers[type(event)](event)]
 
     def next_deadline(self) -> int | None:
         """When ``handle_deadline`` wants to be called (ns, the events' clock), or None."""
-        return min((c.renew_at_ns for c in self._calls.values() if c.filming), default=None)
+        wanted = [c.renew_at_ns for c in self._calls.values() if c.filming]
+        if self._moments and any(c.state in _UNDER_WAY for c in self._calls.values()):
+            wanted.append(self._moments[0])
+        return min(wanted, default=None)
 
     def handle_deadline(self, now_ns: int) -> list[fx.Effect]:
-        """Renew the leases that are due."""
+        """End what may not go on; renew the leases that are due."""
+        effects = list(self._pass_moments(now_ns))
         due = [c for c in self._calls.values() if c.filming and c.renew_at_ns <= now_ns]
         for call in due:
             call.renew_at_ns = now_ns + RENEW_NS
-        return [fx.RenewFilm(c.recording, c.filming.workstation) for c in due if c.filming and c.recording]
+        renewed = [fx.RenewFilm(c.recording, c.filming.workstation) for c in due if c.filming and c.recording]
+        return [*effects, *renewed]
+
+    def _pass_moments(self, now_ns: int) -> Iterator[fx.Effect]:
+        while self._moments and self._moments[0] <= now_ns:
+            moment, *later = self._moments
+            self._moments = tuple(later)
+            yield from self._decide_all_again(moment)
 
     # --- the tap's events -------------------------------------------------------------------------------------------
 
     def _offered(self, event: ev.Offered) -> Iterator[fx.Effect]:
-        decision = self._decide(event.connection, event.parties, event.at_ns)
+        keyed = keyed_sides(event.streams)
+        decision = self._decide(event.connection, event.parties, keyed, event.at_ns)
         if event.session in self._calls or not isinstance(decision, Permitted):
             yield fx.Refuse(event.session)
             return
         self._calls[event.session] = _Call(
-            event.session, event.connection, event.parties, decision, event.answered_at_ns
+            event.session, event.connection, event.parties, keyed, decision, event.answered_at_ns
         )
         yield fx.Open(event.session, event.streams)
 
@@ -144,8 +172,12 @@ class Conductor:
 
     def _streams_changed(self, event: ev.StreamsChanged) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
-        if call is not None and call.recording is not None:
+        if call is None:
+            return
+        if call.recording is not None:
             yield fx.Restream(call.recording, event.streams)
+        call.keyed = keyed_sides(event.streams)
+        yield from self._decide_again(call, event.at_ns)
 
     def _ended(self, event: ev.Ended) -> Iterator[fx.Effect]:
         yield from self._happen(event.session, Input.ENDED if event.established else Input.FAILED, event.at_ns)
@@ -180,8 +212,10 @@ class Conductor:
         call = self._of_recording(recording)
         if call is not None:
             yield from self._step(call, Input.DENIED, at_ns)
-        elif self._uncounted.pop(recording, None) is not None:
-            # Pressed during the call, heard just after its end: it is not in the index yet, and never will be.
+        else:
+            # Pressed during the call, heard after its end: at once, or when a broker or this server was back. Who may
+            # say it of this recording was checked where it was heard (workstations).
+            self._uncounted.pop(recording, None)
             yield fx.Discard(recording)
 
     def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
@@ -213,24 +247,36 @@ class Conductor:
 
     def _policy_changed(self, event: ev.PolicyChanged) -> Iterator[fx.Effect]:
         self._policy = event.policy
+        moments = {moment for e in event.policy.enrolments for moment in (e.starts_at_ns, e.ends_at_ns)}
+        self._moments = tuple(sorted(moment for moment in moments if moment > event.at_ns))
+        yield from self._decide_all_again(event.at_ns)
+
+    def _decide_all_again(self, at_ns: int) -> Iterator[fx.Effect]:
         for call in list(self._calls.values()):
-            yield from self._decide_again(call, event.at_ns)
+            yield from self._decide_again(call, at_ns)
 
     # --- deciding ---------------------------------------------------------------------------------------------------
 
-    def _decide(self, connection: str, parties: tuple[ev.Party, ...], at_ns: int, of: _Call | None = None) -> Decision:
+    def _decide(
+        self,
+        connection: str,
+        parties: tuple[ev.Party, ...],
+        keyed: frozenset[ev.Side],
+        at_ns: int,
+        of: _Call | None = None,
+    ) -> Decision:
         others = [c for c in self._calls.values() if c is not of and c.state not in _FORGOTTEN]
         busy = {c.filming.workstation for c in others if c.filming}
         live = Counter(c.permit.enrolment for c in others if c.state is not State.CUT)
         live.update(c.permit.enrolment for c in self._uncounted.values())
         reachable = frozenset(self._workstations) - busy
         admitted = of.permit.enrolment if of is not None else None
-        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live, admitted))
+        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live, admitted, keyed))
 
     def _decide_again(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
         if call.state in _FORGOTTEN:
             return
-        decision = self._decide(call.connection, call.parties, at_ns, call)
+        decision = self._decide(call.connection, call.parties, call.keyed, at_ns, call)
         match decision:
             case Permitted() if (decision.owner, decision.side) == (call.permit.owner, call.permit.side):
                 yield from self._still_permitted(call, decision, at_ns)

@@ -142,12 +142,14 @@ class Surroundings:
 
     ``reachable``: workstations that can be commanded and film nothing else. ``live``: recordings under way or not yet
     counted in ``Enrolment.backlog``, by enrolment. ``admitted``: the enrolment under which this very call already has
-    its place; a backlog blocks the next call, never one under way (R5).
+    its place; a backlog blocks the next call, never one under way (R5). ``keyed``: the sides whose telephone keys the
+    recorder would hear, because their stream offers telephone events (RFC 4733).
     """
 
     reachable: frozenset[str] = frozenset()
     live: Mapping[int, int] = field(default_factory=dict)
     admitted: int | None = None
+    keyed: frozenset[Side] = frozenset()
 
 
 def decide(
@@ -214,6 +216,7 @@ def _verdict(
     if enrolment.enrolment != surroundings.admitted and enrolment.backlog + under_way >= enrolment.capacity:
         return Reason.BACKLOG_FULL
     film = enrolment.film if enrolment.film and enrolment.film.workstation in surroundings.reachable else None
-    if film is None and not connection.telephone_key:
+    key = connection.telephone_key if side in surroundings.keyed else None
+    if film is None and not key:
         return Reason.NO_PRIVATE_KEY
-    return Permitted(holder.person, enrolment.enrolment, side, film, connection.telephone_key)
+    return Permitted(holder.person, enrolment.enrolment, side, film, key)

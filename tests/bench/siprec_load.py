@@ -42,12 +42,14 @@ o=- {call} 1 IN IP4 127.0.0.1
 s=-
 c=IN IP4 127.0.0.1
 t=0 0
-m=audio {first} RTP/AVP 0
+m=audio {first} RTP/AVP 0 101
 a=rtpmap:0 PCMU/8000
+a=rtpmap:101 telephone-event/8000
 a=label:1
 a=sendonly
-m=audio {second} RTP/AVP 0
+m=audio {second} RTP/AVP 0 101
 a=rtpmap:0 PCMU/8000
+a=rtpmap:101 telephone-event/8000
 a=label:2
 a=sendonly
 --b

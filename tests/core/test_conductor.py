@@ -45,6 +45,7 @@ from tests.core.world import (
 )
 
 R1, R2 = name(1), name(2)
+ENROLMENT_ENDS = NOW + DAY
 JOINED = {
     "calls": call_between(REPRESENTATIVE, ANNAS_LINE),
     "is called": call_between(CUSTOMER, REPRESENTATIVE),
@@ -165,7 +166,7 @@ def test_a_session_number_that_is_in_use_is_refused_and_the_call_under_way_goes_
 
 def memory_of(conductor: Conductor) -> bytes:
     """All that a conductor remembers but its policy."""
-    state = {k: v for k, v in vars(conductor).items() if k not in {"_policy", "_handlers"}}
+    state = {k: v for k, v in vars(conductor).items() if k not in {"_policy", "_moments", "_handlers"}}
     assert {type(v) for v in state.values()} == {dict}, "somebody has given the conductor another kind of memory"
     return pickle.dumps(state)
 
@@ -355,7 +356,7 @@ def test_a_film_enrolment_removed_where_the_sound_is_enrolled_too_ends_the_film_
     company = Company(both)
     company.recording(connection="pbx")
     assert company.policy(SOUND_POLICY) == [fx.StopFilm(R1, DESK, company.now)]
-    assert company.conductor.next_deadline() is None
+    assert company.conductor.next_deadline() == ENROLMENT_ENDS, "no lease is renewed"
     assert company.up(boot="boot-2") == []
     assert company.ended() == [fx.Finish(R1, company.now), fx.Release(1)]
 
@@ -417,7 +418,7 @@ def test_a_workstation_lost_where_a_telephone_key_reaches_the_recorder_lets_the_
     company = Company()
     company.recording(connection="pbx")
     assert company.down(gone) == []
-    assert company.conductor.next_deadline() is None
+    assert company.conductor.next_deadline() == ENROLMENT_ENDS, "no lease is renewed"
     assert company.ended() == [fx.StopFilm(R1, DESK, company.now), fx.Finish(R1, company.now), fx.Release(1)]
 
 
@@ -452,7 +453,7 @@ def test_a_workstation_lost_before_the_answer_films_nothing_until_it_is_back() -
     begun = company.answered()
     answered = company.now
     assert begun == [fx.Begin(R1, 1, "pbx", ANNA, ANNAS_FILM, answered, DESK)]
-    assert company.conductor.next_deadline() is None
+    assert company.conductor.next_deadline() == ENROLMENT_ENDS, "no lease is renewed"
     assert company.up() == [fx.StartFilm(R1, PLAN, answered)]
 
 
@@ -498,7 +499,7 @@ def test_a_workstation_back_after_its_enrolment_was_removed_films_nothing() -> N
     company.down()
     assert company.policy(SOUND_POLICY) == []
     assert company.up() == [fx.StopFilm(R1, DESK, company.now)]
-    assert company.conductor.next_deadline() is None
+    assert company.conductor.next_deadline() == ENROLMENT_ENDS, "no lease is renewed"
 
 
 def test_a_workstation_back_after_the_enrolment_has_ended_cuts_the_call() -> None:
@@ -506,7 +507,83 @@ def test_a_workstation_back_after_the_enrolment_has_ended_cuts_the_call() -> Non
     company.recording(connection="pbx")
     company.down()
     company.tick(30)
-    assert company.up() == [fx.StopFilm(R1, DESK, company.now), fx.Finish(R1, company.now)]
+    assert company.up() == [fx.StopFilm(R1, DESK, NOW + 20 * SECOND), fx.Finish(R1, NOW + 20 * SECOND)]
+
+
+# --- enrolments begin and end in mid-call -----------------------------------------------------------------------------
+
+AT = NOW + 20 * SECOND
+ENDS_SOON = with_enrolment(ends_at_ns=AT)
+CUT_AT_ITS_END = [fx.StopFilm(R1, DESK, AT), fx.Finish(R1, AT)]
+
+
+def test_a_call_is_cut_when_its_enrolment_ends_though_nothing_else_happens() -> None:
+    company = Company(ENDS_SOON)
+    company.recording()
+    deadlines = []
+    while (due := company.conductor.next_deadline()) is not None:
+        deadlines.append((due, company.conductor.handle_deadline(due)))
+    assert deadlines[-1] == (AT, CUT_AT_ITS_END)
+    assert {type(effect) for _, effects in deadlines[:-1] for effect in effects} == {fx.RenewFilm}
+    assert company.ended() == [fx.Release(1)]
+
+
+def test_it_ends_with_its_enrolment_however_late_the_deadline_comes() -> None:
+    company = Company(ENDS_SOON)
+    company.recording()
+    assert company.conductor.handle_deadline(AT - 1) == [fx.RenewFilm(R1, DESK)]
+    assert company.conductor.handle_deadline(AT + 7 * SECOND) == CUT_AT_ITS_END
+    assert company.conductor.next_deadline() is None
+
+
+def test_an_event_that_comes_before_the_late_deadline_brings_the_end_with_it() -> None:
+    company = Company(ENDS_SOON)
+    company.recording()
+    company.tick(30)
+    assert company.ended() == [*CUT_AT_ITS_END, fx.Release(1)]
+
+
+def test_a_call_that_waits_for_its_answer_is_erased_when_its_enrolment_ends_and_one_that_opens_is_doomed() -> None:
+    company = Company(with_enrolment(ends_at_ns=AT, capacity=2))
+    company.offered(1, connection="pbx")
+    company.opened(1)
+    company.offered(2, connection="pbx")
+    assert company.conductor.next_deadline() == AT
+    assert company.conductor.handle_deadline(AT) == [fx.Discard(R1)]
+    company.tick(30)
+    assert company.opened(2) == [fx.Discard(R2)]
+
+
+def test_a_call_that_another_enrolment_permits_too_goes_on_and_only_its_film_ends() -> None:
+    company = Company(replace(ENDS_SOON, enrolments=(*ENDS_SOON.enrolments, SOUND_ENROLMENT)))
+    company.recording(connection="pbx")
+    company.conductor.handle_deadline(AT - 1)
+    assert company.conductor.handle_deadline(AT) == [fx.StopFilm(R1, DESK, AT)]
+    assert company.conductor.next_deadline() == ENROLMENT_ENDS
+    assert company.conductor.handle_deadline(ENROLMENT_ENDS) == [fx.Finish(R1, ENROLMENT_ENDS)]
+
+
+def test_a_call_is_cut_when_an_enrolment_of_the_other_side_begins_and_it_would_be_neithers_own() -> None:
+    brunos = replace(SOUND_ENROLMENT, lines=lines("2002"), starts_at_ns=AT)
+    company = Company(replace(POLICY, enrolments=(*POLICY.enrolments, brunos)))
+    company.recording(connection="pbx", parties=call_between(BRUNOS_LINE, ANNAS_LINE))
+    company.conductor.handle_deadline(AT - 1)
+    assert company.conductor.handle_deadline(AT) == CUT_AT_ITS_END
+
+
+def test_a_call_that_was_cut_waits_for_no_enrolments_end() -> None:
+    company = sound_company(with_enrolment(SOUND_POLICY, ends_at_ns=AT))
+    company.recording(connection="pbx")
+    company.media_failed()
+    assert company.conductor.next_deadline() is None
+    assert company.conductor.handle_deadline(AT) == []
+
+
+def test_an_enrolment_that_was_prolonged_ends_no_call() -> None:
+    company = Company(ENDS_SOON)
+    company.recording(connection="sbc")
+    company.policy(POLICY)
+    assert company.conductor.handle_deadline(AT) == [fx.RenewFilm(R1, DESK)]
 
 
 # --- two calls on one workstation -----------------------------------------------------------------------------------
@@ -718,7 +795,6 @@ def test_a_private_call_heard_of_just_after_the_end_is_discarded_and_never_kept(
     company.recording()
     company.ended()
     assert company.private() == [fx.Discard(R1)]
-    assert company.private() == []
     assert company.kept() == []
 
 
@@ -731,12 +807,23 @@ def test_a_private_call_heard_of_after_the_recording_was_cut_is_discarded_once()
     assert company.ended() == [fx.Release(1)]
 
 
-def test_a_private_call_heard_of_after_it_was_kept_is_for_whoever_erases_what_is_kept() -> None:
+def test_a_private_call_heard_of_after_it_was_kept_is_discarded_all_the_same() -> None:
     company = Company()
     company.recording()
     company.ended()
     company.kept()
-    assert company.private() == []
+    assert company.private() == [fx.Discard(R1)]
+
+
+def test_a_private_call_of_a_predecessors_recording_is_discarded() -> None:
+    assert Company().private() == [fx.Discard(R1)]
+
+
+def test_streams_without_telephone_events_end_what_only_a_telephone_key_could_stop() -> None:
+    company = sound_company()
+    company.recording(connection="pbx")
+    silent = tuple(replace(stream, payload_types=((0, "PCMU"),)) for stream in STREAMS)
+    assert company.streams(silent) == [fx.Restream(R1, silent), fx.Finish(R1, company.now)]
 
 
 # --- late, repeated and unknown events ------------------------------------------------------------------------------
@@ -754,7 +841,6 @@ def test_events_of_unknown_sessions_and_recordings_do_nothing() -> None:
         company.ended(9),
         company.digits(KEY, session=9),
         company.media_failed(9),
-        company.private(9),
         company.kept(9),
     ):
         assert effects == []

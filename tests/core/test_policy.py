@@ -49,7 +49,7 @@ from tests.core.world import (
 )
 
 ORDINARY = call_between(CUSTOMER, ANNAS_LINE)
-AT_HER_DESK = Surroundings(reachable=frozenset({DESK}))
+AT_HER_DESK = Surroundings(reachable=frozenset({DESK}), keyed=frozenset(Side))
 FILMED = Permitted(ANNA, ANNAS_FILM, Side.CALLEE, PLAN, None)
 
 
@@ -268,8 +268,15 @@ def test_row_10_an_empty_telephone_key_is_none() -> None:
 
 
 def test_row_10_a_telephone_key_alone_permits_the_sound_of_a_film_enrolment() -> None:
-    decision = decided(connection="pbx", surroundings=Surroundings())
-    assert decision == Permitted(ANNA, ANNAS_FILM, Side.CALLEE, None, KEY)
+    keyed = Surroundings(keyed=frozenset({Side.CALLEE}))
+    assert decided(connection="pbx", surroundings=keyed) == Permitted(ANNA, ANNAS_FILM, Side.CALLEE, None, KEY)
+
+
+@pytest.mark.parametrize("keyed", [frozenset[Side](), frozenset({Side.CALLER})], ids=["nobody's", "the customer's"])
+def test_row_10_a_telephone_key_that_the_recorder_would_not_hear_is_none(keyed: frozenset[Side]) -> None:
+    assert decided(SOUND_POLICY, connection="pbx", surroundings=Surroundings(keyed=keyed)) == Refused(
+        Reason.NO_PRIVATE_KEY
+    )
 
 
 # --- whose extension it is ------------------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ REPRESENTATIVE = "sip:2100@pbx.example"
 KEY = "**9"
 
 STREAMS = (
-    StreamOffer("1", Side.CALLER, "192.0.2.1", 4000, ((0, "PCMU"),)),
-    StreamOffer("0", Side.CALLEE, "192.0.2.1", 4002, ((8, "PCMA"),)),
+    StreamOffer("1", Side.CALLER, "192.0.2.1", 4000, ((0, "PCMU"), (101, "telephone-event"))),
+    StreamOffer("0", Side.CALLEE, "192.0.2.1", 4002, ((8, "PCMA"), (101, "telephone-event"))),
 )
 
 SECOND = 1_000_000_000

@@ -58,6 +58,7 @@ class Enrolled:
     who: tuple[str, ...]
     film: bool
     ends_at_ns: int = START + 3600 * SECOND
+    starts_at_ns: int = START - SECOND
     capacity: int = 2
     backlog: int = 0
 
@@ -97,9 +98,9 @@ def protected(rules: Rules | None, present: Present) -> bool:
 
 
 def unidentified(present: Present) -> bool:
-    """Whether a voice of the call is nobody's that is known."""
-    voices = [(side, who) for side, who in present if side is not None]
-    return {side for side, _ in voices} != set(Side) or any(who == "nobody" for _, who in voices)
+    """Whether somebody who takes part is nobody that is known."""
+    voices = {side for side, _ in present if side is not None}
+    return voices != set(Side) or any(who == "nobody" for _, who in present)
 
 
 def grant(
@@ -135,7 +136,7 @@ def _entitled(rules: Rules, enrolled: Enrolled, who: str, at_ns: int) -> bool:
     holders = rules.holds.get(who, ())
     return (
         who in enrolled.who
-        and at_ns < enrolled.ends_at_ns
+        and enrolled.starts_at_ns <= at_ns < enrolled.ends_at_ns
         and len(holders) == 1
         and holders[0] in rules.acknowledged
         and (not enrolled.film or holders[0] == PERSON[enrolled.who[0]])
@@ -173,7 +174,7 @@ def _enrolment(enrolled: Enrolled) -> Enrolment:
     return Enrolment(
         enrolled.number,
         _selectors(enrolled.who),
-        START - SECOND,
+        enrolled.starts_at_ns,
         enrolled.ends_at_ns,
         enrolled.capacity,
         enrolled.backlog,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
@@ -41,9 +42,10 @@ from tests.property.oracle import (
 )
 
 STREAMS = (
-    StreamOffer("1", Side.CALLER, "192.0.2.1", 4000, ((0, "PCMU"),)),
-    StreamOffer("0", Side.CALLEE, "192.0.2.1", 4002, ((0, "PCMU"),)),
+    StreamOffer("1", Side.CALLER, "192.0.2.1", 4000, ((0, "PCMU"), (101, "telephone-event"))),
+    StreamOffer("0", Side.CALLEE, "192.0.2.1", 4002, ((0, "PCMU"), (101, "telephone-event"))),
 )
+SOON = START + 25 * SECOND + SECOND // 2
 PICK = st.integers(0, 5)
 WAYS = st.integers(0, 9)
 OTHERS = st.sampled_from(["customer", "customer", "colleague", "bruno", "nobody", "representative", *PEOPLE])
@@ -81,6 +83,7 @@ class Call:
     finished: bool = False
     discarded: bool = False
     filming: str | None = None
+    renew_at_ns: int = 0
     filmed: set[str] = field(default_factory=set)
 
     @property
@@ -110,6 +113,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.ended: list[Call] = []
         self.uncounted: dict[str, int] = {}
         self.boots = 0
+        self.moments: list[int] = []
 
     # --- what happens -----------------------------------------------------------------------------------------------
 
@@ -170,8 +174,8 @@ class AnyOrder(RuleBasedStateMachine):
         self._open(opening[pick % len(opening)])
 
     def _open(self, call: Call) -> None:
-        call.open = True
         now = self._tick()
+        call.open = True
         self._try_to_begin(call)
         effects = self._handle(ev.Opened(call.session, call.recording, now))
         self._check(effects, call)
@@ -234,11 +238,12 @@ class AnyOrder(RuleBasedStateMachine):
         self._end(call, established=established)
 
     def _end(self, call: Call, *, established: bool) -> None:
+        now = self._tick()
         self.ended.append(call)
         was_begun, was_over = call.begun, call.over
         call.denied |= not established or not was_begun
         call.cut = True
-        effects = self._handle(ev.Ended(call.session, self._tick(), established))
+        effects = self._handle(ev.Ended(call.session, now, established))
         self._check(effects, call)
         self._check_gone_if_ended(call, effects)
         if was_begun and not was_over and established:
@@ -265,9 +270,9 @@ class AnyOrder(RuleBasedStateMachine):
     def _digit(self, call: Call, side: Side, digit: str, *, last: bool) -> list[fx.Effect]:
         # "9" may complete a key whose beginning was pressed earlier: the model leaves that open.
         completes = side is call.grant.side and digit == KEY[-1] and KEYS[call.connection] is not None
-        before = call.denied
+        now, before = self._tick(), call.denied
         call.denied |= completes
-        effects = self._handle(ev.DigitPressed(call.recording, side, digit, self._tick()))
+        effects = self._handle(ev.DigitPressed(call.recording, side, digit, now))
         if completes and not last and not effects:
             call.denied = before
         self._check(effects, call)
@@ -280,17 +285,17 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: any(c.open for c in self.calls))
     @rule(pick=PICK)
     def media_failed(self, pick: int) -> None:
-        call = self._picked_open(pick)
+        call, now = self._picked_open(pick), self._tick()
         call.denied |= not call.begun
         call.cut = True
-        self._check(self._handle(ev.MediaFailed(call.recording, self._tick())), call)
+        self._check(self._handle(ev.MediaFailed(call.recording, now)), call)
 
     @precondition(lambda self: any(c.open for c in self.calls))
     @rule(pick=PICK)
     def private(self, pick: int) -> None:
-        call = self._picked_open(pick)
+        call, now = self._picked_open(pick), self._tick()
         call.denied = True
-        self._check(self._handle(ev.PrivateCall(call.recording, self._tick())), call)
+        self._check(self._handle(ev.PrivateCall(call.recording, now)), call)
         assert call.discarded
 
     @precondition(lambda self: self.uncounted)
@@ -300,24 +305,25 @@ class AnyOrder(RuleBasedStateMachine):
         under_way = any(c.recording == recording for c in self.calls)
         number = self.uncounted[recording]
         if private and not under_way:
+            now = self._tick()
             del self.uncounted[recording]
-            assert self._handle(ev.PrivateCall(recording, self._tick())) == [fx.Discard(recording)]
+            assert self._handle(ev.PrivateCall(recording, now)) == [fx.Discard(recording)]
             return
         if counted_first and self.law is not None:
             counted = tuple(replace(e, backlog=e.backlog + 1) if e.number == number else e for e in self.law.enrolled)
             self.change_rules(replace(self.law, enrolled=counted))
+        now = self._tick()
         self.uncounted.pop(recording, None)
-        assert self._handle(ev.Kept(recording, self._tick())) == []
+        assert self._handle(ev.Kept(recording, now)) == []
 
     @rule(who=st.sampled_from(list(DESKS)), same_boot=st.booleans())
     def desk_up(self, who: str, same_boot: bool = False) -> None:
-        desk = DESKS[who]
+        desk, now = DESKS[who], self._tick()
         if not same_boot or not self.boots:
             self.boots += 1
         boot = f"boot-{self.boots}"
         news = self.desks.get(desk) != boot
         self.desks[desk] = boot
-        now = self._tick()
         effects = self._handle(ev.WorkstationUp(desk, boot, now))
         assert news or effects == []
         for call in self._calls():
@@ -329,6 +335,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from([*DESKS, None]))
     def desk_down(self, who: str | None) -> None:
+        now = self._tick()
         gone = set(self.desks) if who is None else {DESKS[who]}
         for desk in gone:
             self.desks.pop(desk, None)
@@ -338,7 +345,7 @@ class AnyOrder(RuleBasedStateMachine):
             if not call.over and KEYS[call.connection] is None and call.grant.desk in gone:
                 # Only the film on this desk permitted it.
                 self._judge(call)
-        effects = self._handle(ev.WorkstationDown(None if who is None else DESKS[who], self._tick()))
+        effects = self._handle(ev.WorkstationDown(None if who is None else DESKS[who], now))
         self._check_all(effects)
 
     @rule(
@@ -359,13 +366,21 @@ class AnyOrder(RuleBasedStateMachine):
                 Rules(enrolled=(Enrolled(1, ("anna",), film=True), Enrolled(3, ("bruno",), film=True))),
                 Rules(enrolled=(Enrolled(2, ("anna", "bruno"), film=False, capacity=1),)),
                 Rules(enrolled=(Enrolled(1, ("anna",), film=True, ends_at_ns=START + 40 * SECOND),)),
+                Rules(
+                    enrolled=(*Rules().enrolled[1:], Enrolled(1, ("anna",), film=True, ends_at_ns=START + 20 * SECOND))
+                ),
+                Rules(
+                    enrolled=(Enrolled(1, ("anna",), film=True), Enrolled(3, ("bruno",), film=False, starts_at_ns=SOON))
+                ),
                 Rules(enrolled=(Enrolled(1, ("anna",), film=True, backlog=9),)),
             ]
         )
     )
     def change_rules(self, rules: Rules) -> None:
-        self.law = rules
         now = self._tick()
+        self.law = rules
+        of_enrolments = {moment for e in rules.enrolled for moment in (e.starts_at_ns, e.ends_at_ns)}
+        self.moments = sorted(moment for moment in of_enrolments if moment > now)
         assert world_policy(rules).exclusions or not rules.excluded
         effects_of: list[Call] = list(self._calls())
         effects = self._handle(ev.PolicyChanged(world_policy(rules), now))
@@ -374,19 +389,47 @@ class AnyOrder(RuleBasedStateMachine):
             self._judge(call)
             self._check([e for e in effects if getattr(e, "recording", None) == call.recording], call)
 
-    @rule()
-    def renew(self) -> None:
+    @rule(nanoseconds=st.sampled_from([SECOND, RENEW_NS, 3 * SECOND, 20 * SECOND]))
+    def nothing_happens_for(self, nanoseconds: int) -> None:
+        """But the deadlines, each at its time."""
+        until = self.now + nanoseconds
+        while (deadline := self._next_deadline()) is not None and deadline <= until:
+            self.now = deadline
+            self._deadline(deadline)
+            assert self.conductor.handle_deadline(deadline) == []
+        self.now = until
+        self.moments = [moment for moment in self.moments if moment > until]  # while nobody was on the telephone
+
+    def _next_deadline(self) -> int | None:
+        wanted = [c.renew_at_ns for c in self._calls() if c.filming]
+        if any(not c.over and c not in self.ended for c in self._calls()):
+            wanted += self.moments[:1]
         deadline = self.conductor.next_deadline()
-        filming = {c.recording: c.filming for c in self._calls() if c.filming}
-        assert (deadline is None) is (not filming)
-        self.now += RENEW_NS
-        effects = self.conductor.handle_deadline(self.now)
-        assert effects == [fx.RenewFilm(r, d) for r, d in filming.items() if d is not None]
-        assert self.conductor.handle_deadline(self.now) == []
+        assert deadline == min(wanted, default=None)
+        return deadline
+
+    def _deadline(self, late_ns: int) -> None:
+        """It is ``self.now``, at which an enrolment may begin or end; the conductor hears of it at ``late_ns``."""
+        elsewhere = deepcopy(self.conductor, {id(self.conductor._policy): self.conductor._policy})
+        effects = self.conductor.handle_deadline(late_ns)
+        renewals = [e for e in effects if isinstance(e, fx.RenewFilm)]
+        rest = effects[: len(effects) - len(renewals)]
+        assert elsewhere.handle(ev.WorkstationDown("nobody's", late_ns)) == rest, "an event brings the same with it"
+        if self.now in self.moments:
+            self.moments.remove(self.now)
+            for call in self._calls():
+                self._judge(call)
+                self._check([e for e in rest if getattr(e, "recording", None) == call.recording], call)
+        else:
+            assert rest == []
+        due = [c for c in self._calls() if c.filming and c.renew_at_ns <= late_ns]
+        for call in due:
+            call.renew_at_ns = late_ns + RENEW_NS
+        assert renewals == [fx.RenewFilm(c.recording, c.filming) for c in due if c.filming]
 
     @rule(session=st.integers(1, 40), way=WAYS)
     def late(self, session: int, way: int) -> None:
-        """Nothing that comes of a session that is over, or never was, does anything."""
+        """Nothing that comes of a session that is over, or never was, does anything: but the wish that it be erased."""
         if any(c.session == session for c in self.calls) or f"{session:032x}" in self.uncounted:
             return
         recording, now = f"{session:032x}", self._tick()
@@ -403,13 +446,20 @@ class AnyOrder(RuleBasedStateMachine):
             ev.Kept(recording, now),
             ev.Ended(session, now),
         ]
-        assert self._handle(events[way % len(events)]) == []
+        event = events[way % len(events)]
+        erased = [fx.Discard(recording)] if isinstance(event, ev.PrivateCall) else []
+        assert self._handle(event) == erased
 
     # --- the model --------------------------------------------------------------------------------------------------
 
     def _tick(self) -> int:
-        self.now += SECOND
-        return self.now
+        """A second passes; the deadlines in it come late, at its end."""
+        until = self.now + SECOND
+        while self.moments and self.moments[0] <= until:
+            self.now = self.moments[0]
+            self._deadline(until)
+        self.now = until
+        return until
 
     def _picked(self, pick: int) -> Call:
         calls = self._calls()
@@ -534,7 +584,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert effect.plan.workstation in self.desks
         assert effect.answered_at_ns == call.answered_at_ns
         assert all(c is call or c.filming != effect.plan.workstation for c in self._calls())
-        call.filming = effect.plan.workstation
+        call.filming, call.renew_at_ns = effect.plan.workstation, self.now + RENEW_NS
         call.filmed.add(effect.plan.workstation)
 
     def _check_gone_if_ended(self, call: Call, effects: list[fx.Effect]) -> None:
@@ -548,7 +598,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def refused_and_denied_calls_leave_no_memory(self) -> None:
-        state: dict[str, Any] = {k: v for k, v in vars(self.conductor).items() if k not in {"_policy", "_handlers"}}
+        state: dict[str, Any] = {
+            k: v for k, v in vars(self.conductor).items() if k not in {"_policy", "_moments", "_handlers"}
+        }
         memory = pickle.dumps(state)
         known = {c.host.encode() for c in self._calls() if not c.denied}
         for session in range(1, self.sessions + 1):

@@ -25,7 +25,7 @@ from sipgate.register.days import ends_at_ns, starts_at_ns
 from tests.register.site import DAY, FORM, NOW, TODAY, Site, days
 
 AGENT, CUSTOMER, COUNCIL = "sip:2001@pbx.example", "sip:+33612345678@trunk.example", "sip:2100@pbx.example"
-REACHABLE = Surroundings(reachable=frozenset({"desk-1"}))
+REACHABLE = Surroundings(reachable=frozenset({"desk-1"}), keyed=frozenset(Side))
 
 
 def policy_of(
