@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import httpx
 
 from sipgate import config as configuration
 from sipgate.commands.context import password
-from sipgate.errors import AccessError, PeerError
+from sipgate.errors import AccessError, PeerError, UsageError
 from sipgate.workstations.pki import Authority
 
 _TIMEOUT_SECONDS = 60.0
+_CUT_SHORT = "the recording ended in the middle: it was erased, you were signed out, or the server stopped"
 
 
 class Api:
-    """Calls as one person. Raises AccessError (refused) and PeerError (no server)."""
+    """Calls as one person. Raises AccessError (refused), UsageError (a field cannot stand), PeerError (no server)."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
@@ -32,16 +33,21 @@ class Api:
         """A POST's answer."""
         return _good(self._client.post(path, json=body))
 
-    def save(self, path: str, file: Path) -> int:
-        """Stream what ``path`` gives into ``file``; its size in bytes."""
+    def save(self, path: str, file: BinaryIO) -> int:
+        """Stream what ``path`` gives into ``file``; its size in bytes. Raises PeerError when it is cut short."""
         with self._client.stream("GET", path) as answer:
             if answer.is_error:
                 answer.read()
             _good(answer)
-            with file.open("wb") as out:
+            size = 0
+            try:
                 for piece in answer.iter_bytes():
-                    out.write(piece)
-                return out.tell()
+                    size += file.write(piece)
+            except httpx.TransportError as error:
+                raise PeerError(_CUT_SHORT) from error
+        if str(size) != answer.headers.get("Content-Length", str(size)):
+            raise PeerError(_CUT_SHORT)
+        return size
 
 
 @contextmanager
@@ -55,8 +61,11 @@ def signed_in(path: Path, login: str) -> Iterator[Api]:
         with httpx.Client(base_url=url, verify=trust, timeout=_TIMEOUT_SECONDS, trust_env=False) as client:
             token = _good(client.post("/sign-in", json={"login": login, "password": secret})).json()["token"]
             client.headers["Authorization"] = f"Bearer {token}"
-            yield Api(client)
-            client.post("/sign-out")
+            try:
+                yield Api(client)
+            finally:
+                with suppress(httpx.TransportError):
+                    client.post("/sign-out")
     except httpx.TransportError as error:
         raise PeerError(f"no server answers at {url}: is `sipgate serve` running with this configuration?") from error
 
@@ -68,4 +77,4 @@ def _good(answer: httpx.Response) -> httpx.Response:
         detail = str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = f"HTTP {answer.status_code}"
-    raise AccessError(detail)
+    raise UsageError(detail) if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY else AccessError(detail)
