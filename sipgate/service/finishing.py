@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sipgate.core import events as ev
 from sipgate.core.retention import expires_at_ns
-from sipgate.errors import ErasedError, SipgateError
+from sipgate.errors import ErasedError, SipgateError, StoreError
 from sipgate.media.finish import Finished, FinishJob, finish_recording
 from sipgate.media.frames import FILE_NAME as SOUND
 from sipgate.media.frames import sealed_length_ns
@@ -41,8 +41,7 @@ log = structlog.get_logger("sipgate")
 WEBM = "recording.webm.sealed"
 FILM_WAIT_SECONDS = 15.0
 """How long a call's end waits for the workstation to finish its upload; later parts are added when they come."""
-ERASED = "recording-erased"
-"""What the journal says of a recording that it said was kept, and that is erased before its time."""
+_ERASED, _EXPIRED = "recording-erased", "recording-expired"
 PARTS_HOURS = 72
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0, 5.0
 _PARTS_NS = PARTS_HOURS * 3_600_000_000_000
@@ -117,10 +116,10 @@ class Finishing:
         call = self._calls.get(recording)
         return call.workstation if call is not None else None
 
-    def forget(self, recording: str, why: str = ERASED) -> None:
+    def forget(self, recording: str, *, expired: bool = False) -> None:
         """It is being erased: stop finishing it, here and now; take it out of the index, in a thread, until it is out.
 
-        ``why``: what the journal then says of it, if it said that it was kept. The loop's thread; does not block.
+        The journal says so, or that it has ``expired``, if it said that it was kept. The loop's thread; does not block.
         """
         task = self._tasks.pop(recording, None)
         if task is not None:
@@ -129,6 +128,7 @@ class Finishing:
         self._again.discard(recording)
         self._calls.pop(recording, None)  # from here on ``_keep`` enters it no more
         if recording not in self._leaving:
+            why = _EXPIRED if expired else _ERASED
             self._leaving[recording] = asyncio.create_task(self._leave(recording, why), name="erasing")
 
     async def _leave(self, recording: str, why: str) -> None:
@@ -167,12 +167,22 @@ class Finishing:
             self.finish(call)
 
     def retire(self) -> None:
-        """Drop the parts of films that had their time to come. Blocks on the disk: not in the loop."""
+        """Drop the parts of films that had their time; what fails waits for the next time. Blocks on the disk."""
         for call in list(self._calls.values()):
             ended_at_ns = call.ended_at_ns or call.answered_at_ns
-            if call.recording not in self._tasks and self._clock() > ended_at_ns + _PARTS_NS:
-                self._calls.pop(call.recording, None)
-                self._drop_parts(call.recording)
+            kept = call.recording not in self._tasks and call.recording not in self._failed
+            if kept and self._clock() > ended_at_ns + _PARTS_NS:
+                self._retire(call)
+
+    def _retire(self, call: EndedCall) -> None:
+        try:
+            self._drop_parts(call.recording)
+        except ErasedError:
+            pass
+        except (StoreError, OSError) as error:
+            log.error("what a recording no longer needs cannot be removed yet", reason=type(error).__name__)
+            return
+        self._calls.pop(call.recording, None)
 
     async def settle(self) -> None:
         """The service stops: what is being made is made; what waits for film is finished at the next start."""
@@ -253,8 +263,7 @@ class Finishing:
             self._enter(row)
         self._policy_changed()
         if call.workstation is None:
-            self._calls.pop(call.recording, None)
-            self._drop_parts(call.recording)
+            self._retire(call)
 
     def _enter(self, row: RecordingRow) -> None:
         if self._register.recordings.get(row.recording) is not None:

@@ -20,7 +20,6 @@ from sipgate.config import IPAddress
 from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
-from sipgate.core.retention import Kept, due
 from sipgate.errors import ConfigurationError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.finishing import Finishing
@@ -28,6 +27,7 @@ from sipgate.service.health import HealthDesk
 from sipgate.service.metrics import register_metrics
 from sipgate.service.policy import PolicyKeeper
 from sipgate.service.recovery import recover, sole_service
+from sipgate.service.retention import Retention
 from sipgate.service.stage import Stage
 from sipgate.service.stores import Stores
 from sipgate.service.worker import end_with_the_service
@@ -68,6 +68,8 @@ class Server:
             self._keeper.refresh,
             self._post,
         )
+        days = self._config.retention.recordings_days
+        self._retention = Retention(self._clock, stores.vault, stores.register, days)
         self._tap = SiprecTap(
             self._config.siprec,
             self._config.site.country,
@@ -233,19 +235,12 @@ class Server:
     async def _keep_house(self) -> None:
         """Retention (R14) and certificates."""
         while True:
-            await asyncio.to_thread(self._expire)
+            for recording in await asyncio.to_thread(self._retention.due):
+                self._stage.expire(recording)
             await asyncio.to_thread(self._finishing.retire)
             self._finishing.retry()
             self._authority.renew()
             await asyncio.sleep(_HOUSEKEEPING_SECONDS)
-
-    def _expire(self) -> None:
-        rows = self._stores.register.recordings.all()
-        kept = (Kept(row.recording, row.answered_at_ns, row.expires_at_ns) for row in rows)
-        for recording in due(kept, self._clock()):
-            self._stores.vault.destroy(recording)
-            self._stores.register.recordings.remove(recording)
-            self._stores.journal.append("recording-expired", self._clock(), recording=recording)
 
     # --- the console ------------------------------------------------------------------------------------------------
 

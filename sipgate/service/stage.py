@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from capture_client.protocol import LEASE_SECONDS
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
 from sipgate.core.conductor import Conductor
@@ -32,6 +33,8 @@ from sipgate.vault.vault import Vault, new_recording
 from sipgate.workstations.link import WorkstationLink
 
 log = structlog.get_logger("sipgate")
+
+LEASE_NS = int(LEASE_SECONDS * 1e9)
 
 CUT_WAIT_SECONDS = 600.0
 """How long what was cut (silence, a failed disk, no key in reach) waits for the end of its session before it is
@@ -72,7 +75,7 @@ class Afterwards(Protocol):
     def filmed_by(self, recording: str) -> str | None:
         """The workstation that filmed this ended call, while its film may still come."""
 
-    def forget(self, recording: str) -> None:
+    def forget(self, recording: str, *, expired: bool = False) -> None:
         """It is erased, or being erased: take it out of the index, if it is there. Must not block."""
 
 
@@ -83,6 +86,8 @@ class _Live:
     session: int
     keys: RecordingKeys
     begun: EndedCall | None = None
+    film: fx.StartFilm | None = None
+    lived_at_ns: int = 0
     erased: bool = False
 
 
@@ -117,7 +122,7 @@ class Stage:
             fx.Begin: self._begin,
             fx.Restream: self._restream,
             fx.StartFilm: self._start_film,
-            fx.RenewFilm: lambda e: self._link.renew_film(e.recording, e.workstation),
+            fx.RenewFilm: self._renew_film,
             fx.StopFilm: lambda e: self._link.stop_film(e.recording, e.workstation, e.ended_at_ns),
             fx.DiscardFilm: lambda e: self._link.discard_film(e.recording, e.workstation),
             fx.Finish: self._finish,
@@ -149,6 +154,11 @@ class Stage:
     def erase_again(self) -> None:
         """Try again what could not be erased; every second. Does not block."""
         self._eraser.again()
+
+    def expire(self, recording: str) -> None:
+        """It has been kept for as long as it may be: erase it (R14)."""
+        self._eraser.erase(recording)
+        self._afterwards.forget(recording, expired=True)
 
     def filmed_by(self, recording: str) -> str | None:
         """The workstation that may upload film of a recording under way."""
@@ -271,8 +281,21 @@ class Stage:
         self._tap.restreamed(live.session, ports)
 
     def _start_film(self, effect: fx.StartFilm) -> None:
-        keys = self._live[effect.recording].keys
-        self._link.start_film(effect.recording, effect.plan, keys.film_public, effect.answered_at_ns)
+        live = self._live[effect.recording]
+        live.film, live.lived_at_ns = effect, self._clock()
+        self._link.start_film(effect.recording, effect.plan, live.keys.film_public, effect.answered_at_ns)
+
+    def _renew_film(self, effect: fx.RenewFilm) -> None:
+        """A lease runs from the last packet that was heard, not from now: an SRC that vanished without a BYE ends the
+        film within the lease (R2). Heard again after a longer silence, the film begins a new take."""
+        live = self._live[effect.recording]
+        lived_at_ns = self._receiver.heard_at_ns(effect.recording) or self._clock()
+        lapsed = lived_at_ns - live.lived_at_ns > LEASE_NS
+        live.lived_at_ns = max(live.lived_at_ns, lived_at_ns)
+        if lapsed and live.film is not None:
+            self._start_film(live.film)
+        else:
+            self._link.renew_film(effect.recording, effect.workstation, live.lived_at_ns)
 
     def _finish(self, effect: fx.Finish) -> None:
         live = self._live[effect.recording]

@@ -154,6 +154,9 @@ class Vault:
                 found[recording] = self._entry(recording)
             except ErasedError:
                 self.destroy(recording)
+            except StoreError:
+                if self._entry_path(recording).exists():
+                    raise  # else it was removed meanwhile: the call is finished, or erased
         return found
 
     def _entry(self, recording: str) -> LedgerEntry:

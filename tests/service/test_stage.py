@@ -79,7 +79,8 @@ class Afterwards:
     def filmed_by(self, _recording: str) -> str | None:
         return None
 
-    def forget(self, recording: str) -> None:
+    def forget(self, recording: str, *, expired: bool = False) -> None:
+        assert not expired
         if self.broken:
             raise StoreError("the index cannot be written")
         self.said.append(("forget", recording))
