@@ -165,6 +165,12 @@ class Receiver:
                 raise MediaError("restream: this recording is not under way")
             return self._receive(live, streams)
 
+    def heard_at_ns(self, recording: str) -> int | None:
+        """When the last packet of this recording came (as of the last drain), or it was opened; None: unknown."""
+        with self._lock:
+            live = self._recordings.get(recording)
+            return live.heard_at_ns() if live is not None else None
+
     def finish(self, recording: str, ended_at_ns: int) -> None:
         """Drain what came until now, seal exactly up to ``ended_at_ns``, stop listening."""
         with self._lock:

@@ -101,9 +101,10 @@ class WorkstationLink:
         self._send(plan.workstation, protocol.Arm(recording, plan.application, plan.frames_per_second, key))
         self._send(plan.workstation, protocol.Start(recording, answered_at_ns))
 
-    def renew_film(self, recording: str, workstation: str) -> None:
-        """Prolong the lease: the call lives now, so what was filmed until now lies before any hangup."""
-        self._send(workstation, protocol.Renew(recording, at_ns=self._now_ns()))
+    def renew_film(self, recording: str, workstation: str, lived_at_ns: int | None = None) -> None:
+        """Prolong the lease: the call lived then (now, if not said), so what was filmed until then lies before any
+        hangup."""
+        self._send(workstation, protocol.Renew(recording, at_ns=lived_at_ns or self._now_ns()))
 
     def stop_film(self, recording: str, workstation: str, ended_at_ns: int) -> None:
         """The call was hung up."""
