@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from sipgate.sip.dialog import Dialog
 from sipgate.sip.message import Flow, Request
@@ -12,7 +12,7 @@ from sipgate.sip.timers import T1
 from sipgate.sip.transaction import Transaction
 
 
-class CallTimer(Enum):
+class CallTimer(IntEnum):
     """Timers of a call: the next repetition of its 2xx, the end of waiting for the ACK (§13.3.1.4); RFC 4028's."""
 
     REPEAT = auto()

@@ -11,6 +11,8 @@ Non-INVITE server transaction: TRYING until the first response; a final one is r
 
 Non-INVITE client transaction: for the BYE that ends a session, and the UPDATE that refreshes one.
 
+States and inputs are IntEnums: an Enum's hash is a Python function, and the tables are looked up for every message.
+
 Whatever the tables leave out for a state changes nothing and sends nothing (``_STAY``).
 """
 
@@ -18,13 +20,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 
 from sipgate.sip.message import Flow, Request, Response, branch_key, response_flow
 from sipgate.sip.timers import T1, T2, T4, Timers
 
 
-class State(Enum):
+class State(IntEnum):
     """Of any kind of transaction; each kind uses some."""
 
     TRYING = auto()
@@ -35,7 +37,7 @@ class State(Enum):
     TERMINATED = auto()
 
 
-class Input(Enum):
+class Input(IntEnum):
     """What a transaction can be told: the same request again, an ACK, a response's class, a timer, a dead transport."""
 
     REQUEST = auto()
@@ -54,7 +56,7 @@ class Input(Enum):
     FLOW_LOST = auto()
 
 
-class Action(Enum):
+class Action(IntEnum):
     """What a transition does besides changing the state."""
 
     NOTHING = auto()
