@@ -100,7 +100,7 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
         "answered_at": row["answered_at"],
         "ended_at": row["ended_at"],
         "audio_seconds": row["seconds"],
-        "channels": 2,
+        "channels": row["channels"],
         "film": row["film"],
         "frames": row["frames"],
         "state": row["state"],

@@ -70,6 +70,7 @@ def _recording(row: RecordingRow, visitor: Visitor, name: Callable[[int], str]) 
         answered_at=seconds(row.answered_at_ns),
         ended_at=seconds(row.ended_at_ns),
         seconds=row.audio_seconds or (row.ended_at_ns - row.answered_at_ns) / 1e9,
+        channels=row.channels,
         film=row.film,
         frames=row.frames,
         state=row.state,

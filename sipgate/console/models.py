@@ -57,6 +57,7 @@ class Recording(_Answered):
     answered_at: float
     ended_at: float
     seconds: float
+    channels: int
     film: bool
     frames: int
     state: Literal["finishing", "ready", "failed"]

@@ -136,3 +136,9 @@ def test_a_refusal_leaves_no_file(desk: Desk, server: Server, folder: Path) -> N
     said = export(desk, folder / "call.webm")
     assert (said.status, said.text) == (1, "the recording was erased")
     assert list(folder.iterdir()) == []
+
+
+def test_the_list_says_how_many_voices_there_are(desk: Desk, server: Server) -> None:
+    (row,) = desk("recordings", "list", "--as", "tess", "--json").document["recordings"]
+    assert row["channels"] == 1
+    assert len(server.asked) == 1

@@ -153,13 +153,14 @@ async def test_a_recording_that_failed_can_be_put_aside_and_one_in_the_making_ca
 
 
 async def test_lists_hold_ones_own_newest_first_page_by_page(site: Site) -> None:
-    names = [site.record("tom", b"x", answered_at_ns=site.clock() - n * SECOND) for n in range(53)]
+    names = [site.record("tom", b"x", answered_at_ns=site.clock() - n * SECOND, channels=1 + n % 2) for n in range(53)]
     site.record("tina")
     async with site.client("tom") as client:
         listed = (await client.get("/api/v1/recordings")).json()["recordings"]
         first, second = await client.get("/recordings"), await client.get("/recordings?page=2")
         assert (await client.get("/recordings?page=99&show=nonsense")).text.count('a class="recording"') == 3
     assert [row["recording"] for row in listed] == names
+    assert [row["channels"] for row in listed[:2]] == [1, 2]
     assert {row["owner"] for row in listed} == {"Tom Trainee"}
     assert re.findall(r'href="/recordings/([0-9a-f]{32})"', first.text) == names[:50]
     assert re.findall(r'href="/recordings/([0-9a-f]{32})"', second.text) == names[50:]
