@@ -158,6 +158,7 @@ class _SignWindow:
         self._window, self._gc = self._display.new_id(), self._display.new_id()
         self._make()
         self._core.ChangeWindowAttributes(self._screen.root, _FLAGS.EventMask, [_MASK.SubstructureNotify])
+        self._code: int | None = None
         self._grab_at: float | None = None
         self._try_key()
 
@@ -234,8 +235,7 @@ class _SignWindow:
             case kinds.UnmapNotifyEvent() if mine and self._look:
                 self._core.MapWindow(self._window)  # nobody else may hide it
                 self._raise_at = time.monotonic()
-            case kinds.MappingNotifyEvent():
-                self._core.UngrabKey(0, self._screen.root, kinds.ModMask.Any)
+            case kinds.MappingNotifyEvent():  # the layout, or merely another keyboard
                 self._try_key()
             case kinds.MapNotifyEvent() | kinds.ConfigureNotifyEvent() if self._look and not mine:
                 self._raise_at = self._raise_at or max(time.monotonic(), self._raised + RAISE_SECONDS)
@@ -280,11 +280,14 @@ class _SignWindow:
     def _grab_key(self) -> bool:
         setup = self._display.connection.get_setup()
         first, count = setup.min_keycode, setup.max_keycode - setup.min_keycode + 1
-        mapping = self._core.GetKeyboardMapping(first, count).reply()
+        mapping = self._display.reply(self._core.GetKeyboardMapping(first, count))
         width = mapping.keysyms_per_keycode
         code = next((first + at // width for at, keysym in enumerate(mapping.keysyms) if keysym == _KEYSYM_P), None)
+        mode, root = xcffib.xproto.GrabMode.Async, self._screen.root
+        if self._code not in (None, code):  # only then: a press in between would be lost
+            self._core.UngrabKey(self._code, root, xcffib.xproto.ModMask.Any)
+        self._code = code
         if code is None:
             return False
-        mode, root = xcffib.xproto.GrabMode.Async, self._screen.root
         cookies = [self._core.GrabKey(True, root, _KEY | locks, code, mode, mode, is_checked=True) for locks in _LOCKS]
         return all(self._display.done(cookie) for cookie in cookies)
