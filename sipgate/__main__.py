@@ -7,7 +7,7 @@ import sys
 try:
     import typer
 
-    from sipgate.commands import bench, enrol, evidence, governance, lines, people, recordings, serve
+    from sipgate.commands import bench, enrol, evidence, governance, lines, people, recordings, serve, workstations
     from sipgate.commands.context import err
     from sipgate.errors import SipgateError
 except ModuleNotFoundError as missing:  # a workstation has the base install, and this command with it
@@ -33,6 +33,7 @@ app.command("check-config")(serve.check_config)
 app.add_typer(people.app, name="people")
 app.add_typer(lines.app, name="lines")
 app.add_typer(enrol.app, name="enrol")
+app.add_typer(workstations.app, name="workstations")
 app.add_typer(governance.notice, name="notice")
 app.add_typer(governance.gate, name="gate")
 app.add_typer(recordings.app, name="recordings")

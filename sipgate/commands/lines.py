@@ -51,6 +51,31 @@ def assign(
 
 
 @app.command()
+def holders(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Who holds which line."""
+    with stores(config) as site:
+        login = {person.id: person.login for person in site.register.people.all()}
+        rows = [(line.id, login[line.person], line.identities) for line in site.register.lines.all()]
+    if json:
+        print_json({"lines": [{"line": line, "login": who, "identities": list(known)} for line, who, known in rows]})
+        return
+    for line, who, known in rows:
+        out.print(f"line {line:7}  {who:16} {', '.join(known)}", markup=False)
+
+
+@app.command()
+def release(
+    line: Annotated[int, typer.Argument(min=1, max=LARGEST, help="the line's number, from `sipgate lines holders`")],
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Take a line from its holder: it is not recorded any more, until it is somebody's again."""
+    with stores(config) as site:
+        site.register.lines.release(line, site.now_ns())
+        out.print(f"line {line} is nobody's")  # protection does not wait for the journal
+        site.journal.append("line-released", site.now_ns(), line=line)
+
+
+@app.command()
 def exclude(line: Line, config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Never record this line. In force at once, on calls under way too."""
     with stores(config) as site:
@@ -77,6 +102,15 @@ def confirm(exclusion: Exclusion, login: AsOption, config: ConfigOption = DEFAUL
         first = journalled(site, "exclusion-removed", "exclusion", actor)
         site.register.exclusions.confirm_removal(exclusion, actor.id, site.now_ns(), first=first)
         out.print(f"exclusion {exclusion} is removed")
+
+
+@app.command()
+def keep(exclusion: Exclusion, config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Void a request to remove an exclusion: it stays."""
+    with stores(config) as site:
+        site.register.exclusions.cancel_removal(exclusion)
+        out.print(f"exclusion {exclusion} stays")  # protection does not wait for the journal
+        site.journal.append("exclusion-kept", site.now_ns(), exclusion=exclusion)
 
 
 @app.command("list")

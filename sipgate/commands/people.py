@@ -16,6 +16,7 @@ from sipgate.commands.context import (
     JsonOption,
     new_password,
     out,
+    person,
     print_json,
     sign_in,
     stores,
@@ -51,6 +52,28 @@ def add(
 
         site.register.people.add(login, name, secret, frozenset(role), first=first)
         out.print(f"{login} can sign in as {', '.join(sorted(role))}")
+
+
+@app.command()
+def password(
+    login: Annotated[str, typer.Argument(help="whose password")],
+    signer: Annotated[
+        str | None, typer.Option("--as", help="a DPO, for somebody who forgot theirs; left out: yourself")
+    ] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Set a new password, asked (or SIPGATE_NEW_PASSWORD): your own, or as a DPO anybody's. It ends their sessions."""
+    with stores(config) as site:
+        owner, by = person(site, login), sign_in(site, signer or login)
+        if by.id != owner.id and Role.DPO not in by.roles:
+            raise AccessError("somebody else's password is set by a DPO, with --as LOGIN")
+        who = {"person": site.register.people.pseudonym(owner.id), "by": site.register.people.pseudonym(by.id)}
+
+        def first(_: int) -> None:
+            site.journal.append("password-set", site.now_ns(), **who)
+
+        site.register.people.change_password(owner.id, new_password(signed_in=True), first=first)
+        out.print(f"{login} has a new password, and is signed out everywhere")
 
 
 @app.command("list")

@@ -15,7 +15,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from sipgate.errors import ErasedError, RegisterError, RegisterValueError, RuleValueError
-from sipgate.register.database import Database
+from sipgate.register.database import Database, First, nothing_first
 from sipgate.register.models import PersonModel, PersonRoleModel, SignInModel
 from sipgate.register.rows import Person, Role
 
@@ -99,11 +99,13 @@ class People:
         fits = self._fits(stored, password)
         return person if fits else None
 
-    def change_password(self, person_id: int, password: str) -> None:
+    def change_password(self, person_id: int, password: str, *, first: First = nothing_first) -> None:
         """Set a new password; whoever is signed in as this person is signed out. Raises RegisterError."""
         hashed = self._hash(password)
         with self._database.writing() as session:
-            _row(session, person_id).password_hash = hashed
+            row = _row(session, person_id)
+            first(row.id)
+            row.password_hash = hashed
             session.execute(delete(SignInModel).where(SignInModel.person_id == person_id))
 
     def get(self, person_id: int) -> Person:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.commands.office import Desk
+from tests.commands.office import PASSWORD, Desk
 
 TODAY = date.today()  # noqa: DTZ011 - enrolments count the server's local days
 DAYS = ("--from", str(TODAY), "--until", str(TODAY + timedelta(days=5)))
@@ -25,6 +25,7 @@ class Act:
 
 WEAKENING = (
     Act(("people", "add", "eve", "--name", "Eve", "--role", "trainee"), "person-added"),
+    Act(("people", "password", "tess"), "password-set"),
     Act(("lines", "assign", "tess", "2002"), "line-assigned"),
     Act(("lines", "unexclude", "2", "--as", "ada"), "exclusion-removal-requested"),
     Act(("lines", "confirm", "1", "--as", "dora"), "exclusion-removed"),
@@ -37,6 +38,9 @@ PROTECTING = (
     Act(("lines", "exclude", "2102"), "exclusion-added"),
     Act(("gate", "close"), "gate-closed"),
     Act(("enrol", "end", "1"), "enrolment-ended"),
+    Act(("lines", "release", "1"), "line-released"),
+    Act(("lines", "keep", "1"), "exclusion-kept"),
+    Act(("workstations", "revoke", "desk-1"), "workstation-revoked"),
 )
 
 
@@ -48,6 +52,7 @@ def office(desk: Desk) -> Desk:
         person = {row.login: row.id for row in register.people.all()}
         register.lines.assign(person["tess"], ["2001"], now)
         register.workstations.add("desk-1", now)
+        register.workstations.set_certificate("desk-1", b"k" * 32, "PEM")
         for line in ("2100", "2101"):
             register.exclusions.exclude(line, None, now)
         register.exclusions.request_removal(1, person["ada"], now)
@@ -70,7 +75,8 @@ def state(desk: Desk) -> tuple[object, ...]:
         register = site.register
         held = (register.people.all(), register.lines.all(), register.exclusions.all(), register.enrolments.all())
         acknowledged = [register.notices.acknowledged(person.id) for person in register.people.all()]
-        return (*held, acknowledged, register.gate.current())
+        passwords = [register.people.authenticate(person.login, PASSWORD) for person in register.people.all()]
+        return (*held, acknowledged, passwords, register.workstations.all(), register.gate.current())
 
 
 def break_journal(desk: Desk) -> None:
@@ -105,6 +111,12 @@ def test_what_is_refused_is_not_journalled_as_done(office: Desk) -> None:
     ):
         assert office(*words).status == 1
     assert office.journal() == []
+
+
+@pytest.mark.parametrize("act", PROTECTING, ids=lambda act: " ".join(act.words[:2]))
+def test_what_protects_is_journalled(office: Desk, act: Act) -> None:
+    assert office(*act.words).status == 0
+    assert [kind for kind, _ in office.journal()] == [act.kind]
 
 
 @pytest.mark.parametrize("act", PROTECTING, ids=lambda act: " ".join(act.words[:2]))

@@ -66,3 +66,38 @@ def test_one_person_with_a_shell_does_not_remove_an_exclusion(desk: Desk) -> Non
     assert add(desk, "d2", "dpo").status == 1
     assert desk("lines", "confirm", "1", "--as", "d2", SIPGATE_PASSWORD=NEW_PASSWORD).status == 1
     assert len(desk("lines", "list", "--json").document["list"]) == 1
+
+
+def fits(desk: Desk, login: str, password: str) -> bool:
+    with desk.stores() as site:
+        return site.register.people.authenticate(login, password) is not None
+
+
+def test_people_set_their_own_password_by_the_one_they_had(desk: Desk) -> None:
+    assert desk("people", "password", "tess", SIPGATE_PASSWORD="a wrong password").status == 1
+    assert desk("people", "password", "tess", SIPGATE_NEW_PASSWORD="short").status == 2
+    assert fits(desk, "tess", PASSWORD)
+    assert desk.journal() == []
+    assert desk("people", "password", "tess").status == 0
+    assert fits(desk, "tess", NEW_PASSWORD)
+    tess = desk.pseudonym("tess")
+    assert desk.journal() == [("password-set", {"person": tess, "by": tess})]
+
+
+def test_a_forgotten_password_is_set_by_a_dpo_and_by_nobody_else(desk: Desk) -> None:
+    for login in ("alan", "tom", "tess"):
+        assert desk("people", "password", "ada", "--as", login).status == 1
+    assert fits(desk, "ada", PASSWORD)
+    assert desk("people", "password", "ada", "--as", "dora").status == 0
+    assert fits(desk, "ada", NEW_PASSWORD)
+    assert desk.journal() == [("password-set", {"person": desk.pseudonym("ada"), "by": desk.pseudonym("dora")})]
+
+
+def test_a_new_password_ends_the_sessions_of_before(desk: Desk) -> None:
+    with desk.stores() as site:
+        tess = site.register.people.by_login("tess")
+        assert tess is not None
+        token = site.register.sessions.open(tess.id, site.now_ns())
+    desk("people", "password", "tess")
+    with desk.stores() as site:
+        assert site.register.sessions.person(token, site.now_ns()) is None
