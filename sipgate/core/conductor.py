@@ -138,7 +138,7 @@ class Conductor:
     def _offered(self, event: ev.Offered) -> Iterator[fx.Effect]:
         keyed = keyed_sides(event.streams)
         decision = self._decide(event.connection, event.parties, keyed, event.at_ns)
-        if event.session in self._calls or not isinstance(decision, Permitted):
+        if event.half or event.session in self._calls or not isinstance(decision, Permitted):
             yield fx.Refuse(event.session)
             return
         self._calls[event.session] = _Call(

@@ -55,7 +55,9 @@ class Offered:
     """A tap sees a call that could be recorded, and waits for Open or Refuse.
 
     ``connection`` is the configured name of the peer. ``answered_at_ns`` is None while there is no evidence of the
-    answer. ``keys`` are what other taps can join on (Call-ID, sipSessionID): never logged.
+    answer. ``keys`` are what other taps can join on (Call-ID, sipSessionID): never logged. ``half``: the other side's
+    voice comes in a session of its own; such halves are not joined yet, and apart neither a telephone key nor a
+    protected party of one would reach the other, so they are refused.
     """
 
     session: int
@@ -65,6 +67,7 @@ class Offered:
     answered_at_ns: int | None
     at_ns: int
     keys: frozenset[str] = field(default=frozenset(), repr=False)
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,8 @@ class SiprecTap:
         keys = session.metadata.session_ids | {request.call_id}
         if session.headed is not None and session.headed.key is not None:
             keys |= {session.headed.key}
-        self._emit(Offered(number, session.connection, session.parties, session.streams, answered, now, keys))
+        half = session.headed is not None and session.headed.speaker is not None
+        self._emit(Offered(number, session.connection, session.parties, session.streams, answered, now, keys, half))
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]

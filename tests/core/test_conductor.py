@@ -826,6 +826,15 @@ def test_streams_without_telephone_events_end_what_only_a_telephone_key_could_st
     assert company.streams(silent) == [fx.Restream(R1, silent), fx.Finish(R1, company.now)]
 
 
+# --- halves of a call -----------------------------------------------------------------------------------------------
+
+
+def test_half_of_a_call_is_refused_while_halves_are_not_joined() -> None:
+    company = Company()
+    assert company.offered(half=True) == [fx.Refuse(1)]
+    assert company.ended() == []
+
+
 # --- late, repeated and unknown events ------------------------------------------------------------------------------
 
 

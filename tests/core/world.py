@@ -114,10 +114,12 @@ class Company:
         parties: tuple[Party, ...] | None = None,
         connection: str = "sbc",
         answered_at_ns: int | None = None,
+        *,
+        half: bool = False,
     ) -> list[fx.Effect]:
         parties = call_between(CUSTOMER, ANNAS_LINE) if parties is None else parties
-        event = ev.Offered(session, connection, parties, STREAMS, answered_at_ns, self.tick(), frozenset({"call-id-x"}))
-        return self._handle(event)
+        keys, now = frozenset({"call-id-x"}), self.tick()
+        return self._handle(ev.Offered(session, connection, parties, STREAMS, answered_at_ns, now, keys, half))
 
     def opened(self, session: int = 1, recording: str | None = None) -> list[fx.Effect]:
         return self._handle(ev.Opened(session, recording or name(session), self.tick()))

@@ -223,6 +223,7 @@ async def test_cisco_cucm_sends_near_and_far_end_as_two_calls_with_one_key_and_b
         near, far = found.all(Offered)
     assert "x-refci=102@ucm1" in near.keys & far.keys
     for offered in (near, far):
+        assert offered.half
         assert [party.side for party in offered.parties[:2]] == [Side.CALLER, Side.CALLEE]
         assert "1000" in _named(offered.parties[0])  # leg 101 was made before leg 102
         assert "2001" in _named(offered.parties[1])
