@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,10 @@ from typing import Final
 import av
 import numpy as np
 import numpy.typing as npt
+from av.error import FFmpegError
 from av.stream import Stream
 
+from sipgate.errors import StoreError
 from sipgate.media.codecs import SAMPLE_RATE, decode
 from sipgate.media.film import Film, TimedPacket, padded, read_film
 from sipgate.media.frames import FILE_NAME, SAMPLE_NS, LiveFileReader
@@ -46,7 +48,10 @@ class FinishJob:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """``frames``: film frames that the workstation sent (not those shown again). ``lost``: RTP packets by leg."""
+    """``frames``: film frames that the workstation sent (not those shown again). ``lost``: RTP packets by leg.
+
+    ``film_refused``: there was a film, and it could not be joined to the sound, which is there alone.
+    """
 
     audio_seconds: float
     channels: int
@@ -55,14 +60,34 @@ class Finished:
     last_frame_ns: int | None
     lost: tuple[int, int]
     film_complete: bool
+    film_refused: bool = False
 
 
 def finish_recording(job: FinishJob) -> Finished:
-    """Make ``job.output``. Raises StoreError or SealError when the sound cannot be read or the WebM not be written."""
+    """Make ``job.output``. Raises StoreError or SealError when the sound cannot be read or the WebM not be written.
+
+    A film that cannot be joined to the sound does not cost the sound.
+    """
     if os.getpriority(os.PRIO_PROCESS, 0) < _NICENESS:
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     length_ns = max(0, job.ended_at_ns - job.answered_at_ns)
     film = read_film(job.folder / "film", job.recording, job.film_private_key, length_ns)
+    if film.packets:
+        try:
+            return _finish(job, length_ns, film)
+        except (FFmpegError, OSError):
+            return replace(_finish_or_say(job, length_ns, Film((), complete=False)), film_refused=True)
+    return _finish_or_say(job, length_ns, film)
+
+
+def _finish_or_say(job: FinishJob, length_ns: int, film: Film) -> Finished:
+    try:
+        return _finish(job, length_ns, film)
+    except (FFmpegError, OSError) as error:  # the former cannot even be told to another process: it does not unpickle
+        raise StoreError(f"a recording's WebM cannot be made: {error.strerror or type(error).__name__}") from None
+
+
+def _finish(job: FinishJob, length_ns: int, film: Film) -> Finished:
     memory = os.memfd_create("webm", os.MFD_CLOEXEC)
     try:
         with LiveFileReader(job.folder / FILE_NAME, job.data_key) as live:

@@ -61,6 +61,11 @@ def _take_is_whole(take: Path) -> bool:
     return all((take / f"{index:06d}.seg").exists() for index in range(count))
 
 
+def _reason(error: Exception) -> str:
+    # SQL's own words hold what stands in the row; an OSError's, whose file it was.
+    return str(error) if isinstance(error, SipgateError | BrokenProcessPool) else type(error).__name__
+
+
 class Finishing:
     """Runs in the event loop; the heavy work goes to ``workers``, a pool of processes."""
 
@@ -151,8 +156,8 @@ class Finishing:
                     self._said_kept.discard(recording)
         except (SipgateError, SQLAlchemyError) as error:
             if say:
-                reason = type(error).__name__  # SQL's own words may hold what stands in the row
-                log.error("what was erased is still in the index or the journal; it is tried again", reason=reason)
+                text = "what was erased is still in the index or the journal; it is tried again"
+                log.error(text, reason=_reason(error))
             return False
         return True
 
@@ -203,10 +208,10 @@ class Finishing:
         except ErasedError:
             self._calls.pop(call.recording, None)  # it was erased meanwhile: nothing to keep, nothing to tell
             self._failed.pop(call.recording, None)
-        except (SipgateError, BrokenProcessPool) as error:
+        except (SipgateError, SQLAlchemyError, OSError, BrokenProcessPool) as error:
             self.failures += 1
             self._failed[call.recording] = call
-            log.error("a recording could not be finished; it is tried again", reason=str(error))
+            log.error("a recording could not be finished; it is tried again", reason=_reason(error))
         else:
             self._failed.pop(call.recording, None)
         finally:
@@ -234,6 +239,8 @@ class Finishing:
         self._arrived.pop(call.recording, None)  # what comes from now on is not in this one: made again
         loop = asyncio.get_running_loop()
         done = await loop.run_in_executor(self._workers, finish_recording, job)
+        if done.film_refused:
+            log.error("a film could not be joined to its sound: the recording is kept without it")
         await asyncio.to_thread(self._keep, call, job.ended_at_ns, done)
         self._post(ev.Kept(call.recording, self._clock()))
 

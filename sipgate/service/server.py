@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ProcessPoolExecutor
 from ipaddress import ip_address
 
 import structlog
@@ -30,7 +28,7 @@ from sipgate.service.recovery import recover, sole_service
 from sipgate.service.retention import Retention
 from sipgate.service.stage import Stage
 from sipgate.service.stores import Stores
-from sipgate.service.worker import end_with_the_service
+from sipgate.service.worker import Worker
 from sipgate.taps.siprec import SiprecTap
 from sipgate.workstations.broker import EmbeddedBroker
 from sipgate.workstations.link import WorkstationLink
@@ -53,9 +51,7 @@ class Server:
         self._config, self._clock = stores.configuration, stores.now_ns
         self._stopping = asyncio.Event()
         self._authority = Authority(self._config.store.keys)
-        self._workers = ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn"), initializer=end_with_the_service
-        )
+        self._workers = Worker()
         self._receiver = Receiver(self._config.media, self._clock, self._post)
         self._keeper = PolicyKeeper(self._config, self._clock, stores.register, self._post)
         self._finishing = Finishing(

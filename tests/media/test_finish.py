@@ -6,6 +6,7 @@ import io
 import json
 import multiprocessing
 import os
+import pickle
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -342,3 +343,30 @@ def test_another_key_is_an_error_and_leaves_no_output(tmp_path: Path) -> None:
 
 def test_the_repr_of_a_job_hides_its_keys(tmp_path: Path) -> None:
     assert "key" not in repr(Recording(tmp_path, SECOND).job())
+
+
+def test_a_film_that_cannot_be_muxed_does_not_cost_the_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = Recording(tmp_path, 2 * SECOND)
+    recording.hear(np.full(16_000, 1000, np.int16), np.full(16_000, 1000, np.int16))
+    recording.film(film([0, 500, 1500]))
+    monkeypatch.setattr("sipgate.media.finish._image", _refused)
+    finished = finish_recording(recording.job())
+    assert (finished.frames, finished.film_refused, finished.film_complete) == (0, True, False)
+    assert finished.audio_seconds == 2.0
+    with av.open(io.BytesIO(recording.webm())) as webm:
+        assert [stream.type for stream in webm.streams] == ["audio"]
+
+
+def test_sound_that_cannot_be_muxed_is_an_error_that_another_process_can_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording = Recording(tmp_path, SECOND)
+    recording.hear(np.zeros(8000, np.int16), np.zeros(8000, np.int16))
+    monkeypatch.setattr("sipgate.media.finish._mux", _refused)
+    with pytest.raises(StoreError, match="WebM") as caught:
+        finish_recording(recording.job())
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - our own
+
+
+def _refused(*_: object) -> None:
+    raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 from sipgate.core.events import Event, Kept
 from sipgate.errors import ErasedError, JournalError, StoreError
 from sipgate.media.finish import Finished, FinishJob
+from sipgate.register.rows import RecordingRow
 from sipgate.service.clock import SteadyClock
 from sipgate.service.finishing import WEBM, Finishing
 from sipgate.service.recovery import recover
@@ -38,10 +40,14 @@ class HeldWorkers(Executor):
         self._results[-1].set_running_or_notify_cancel()
         return self._results[-1]
 
-    def done(self, number: int = -1, frames: int = 0) -> None:
+    def done(self, number: int = -1, frames: int = 0, *, film_refused: bool = False) -> None:
         job = self.jobs[number]
         job.output.write_bytes(b"")
-        self._results[number].set_result(Finished(3.0, 2, frames, None, None, (0, 0), film_complete=True))
+        self._results[number].set_result(self._finished(frames, film_refused))
+
+    @staticmethod
+    def _finished(frames: int, film_refused: bool) -> Finished:
+        return Finished(3.0, 2, frames, None, None, (0, 0), film_complete=True, film_refused=film_refused)
 
     def failed(self, error: Exception) -> None:
         self._results[-1].set_exception(error)
@@ -286,6 +292,58 @@ async def test_a_part_that_arrives_afterwards_is_made_into_it(after: Afterwards)
     assert row is not None
     assert row.frames == 30
     assert len(after.kept()) == 1
+
+
+async def test_a_film_that_cannot_be_joined_costs_only_the_film_and_is_said(
+    after: Afterwards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    after.part(call)
+    await after.making()
+    after.workers.done(film_refused=True)
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert not row.film
+    assert "kept without it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [OSError(5, "I/O error"), BrokenProcessPool("died")])
+async def test_whatever_fails_a_recording_it_is_tried_again(
+    after: Afterwards, error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.workers.failed(error)
+    await after.finishing.settle()
+    assert after.finishing.failures == after.finishing.unfinished == 1
+    assert "tried again" in capsys.readouterr().out
+
+
+async def test_a_locked_register_fails_it_and_it_is_journalled_as_kept_once(
+    after: Afterwards, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = after.call()
+    with monkeypatch.context() as broken:
+        broken.setattr(after.site.register.recordings, "add", _locked)
+        after.finishing.finish(call)
+        await after.making()
+        after.workers.done()
+        await after.finishing.settle()
+    assert after.finishing.unfinished == 1
+    assert call.recording not in capsys.readouterr().out
+    after.finishing.retry()
+    await after.making(2)
+    after.workers.done()
+    await after.finishing.settle()
+    assert after.finishing.unfinished == 0
+    assert len(after.kept()) == 1
+
+
+def _locked(row: RecordingRow) -> None:
+    raise OperationalError("INSERT", {"recording": row.recording}, Exception("database is locked"))
 
 
 async def test_a_failure_is_counted_and_tried_again(after: Afterwards, capsys: pytest.CaptureFixture[str]) -> None:
