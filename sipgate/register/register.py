@@ -91,7 +91,8 @@ class Register:
 
         ``file_exclusions`` are the last good ones of the admins' file, which the console's list is added to;
         ``file_readable`` False: nothing is recorded, and they still protect. ``domains`` as in ``Policy``.
-        Enrolments that are over at ``now_ns`` are left out; those to come are in it, with their times, for core to decide by.
+        Enrolments that are over at ``now_ns`` are left out; those to come are in it, with their times, for core to
+        decide by.
         """
         with self._database.reading() as session:
             listed = exclusions.selectors(session, self._database)

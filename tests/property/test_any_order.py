@@ -631,6 +631,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.conductor.next_deadline() is None
 
 
+@pytest.mark.timeout(600)  # half a minute alone; several on a machine that does much else
 class TestAnyOrder(AnyOrder.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
     settings = settings(max_examples=200, stateful_step_count=45)
 
