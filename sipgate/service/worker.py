@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -40,7 +41,12 @@ def _new_pool() -> ProcessPoolExecutor:
 
 
 def end_with_the_service() -> None:
-    """Watch the parent process; to be called once, as the pool's initializer."""
+    """Watch the parent process, and nothing else: to be called once, as the pool's initializer.
+
+    Ctrl-C and systemd tell the whole group to stop: the service does, and waits for the WebM that is being made.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
 
 
