@@ -13,6 +13,7 @@ import structlog
 from sipgate import config as configuration
 from sipgate.commands.context import DEFAULT_CONFIG, ConfigOption, out, warn
 from sipgate.register.exclusions_file import read_exclusions
+from sipgate.service.hardening import harden
 from sipgate.service.stores import open_stores
 from sipgate.taps.tls import context_for
 from sipgate.workstations.pki import alternative_names
@@ -25,6 +26,7 @@ def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Observe calls, record those that may be, serve the console. Stops at SIGTERM or Ctrl-C."""
     from sipgate.service.server import Server
 
+    harden()
     _log_to_stderr()
     stores = open_stores(configuration.load(config))
     try:

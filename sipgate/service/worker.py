@@ -15,6 +15,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from sipgate.service.hardening import harden
+
 
 class Worker(Executor):
     """One process; a job that it died of fails with BrokenProcessPool, the next job has a new one."""
@@ -41,10 +43,11 @@ def _new_pool() -> ProcessPoolExecutor:
 
 
 def end_with_the_service() -> None:
-    """Watch the parent process, and nothing else: to be called once, as the pool's initializer.
+    """Harden, and watch the parent process: to be called once, as the pool's initializer.
 
     Ctrl-C and systemd tell the whole group to stop: the service does, and waits for the WebM that is being made.
     """
+    harden()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_watch, name="parent-watch", daemon=True).start()
