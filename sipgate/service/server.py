@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
@@ -14,7 +15,7 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sipgate.config import IPAddress
+from sipgate.config import Console, IPAddress
 from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
@@ -246,8 +247,6 @@ class Server:
         settings = uvicorn.Config(
             app,
             http="h11",
-            host=str(self._config.console.address),
-            port=self._config.console.port,
             ssl_context_factory=lambda _config, _default: self._tls,
             access_log=False,
             log_config=None,
@@ -255,13 +254,14 @@ class Server:
             lifespan="off",
             timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
         )
+        listening = _listen(self._config.console)  # uvicorn would end the process, with a status of its own
         server = _Uvicorn(settings)
-        task = asyncio.create_task(server.serve(), name="console")
-        while not server.started:
-            if task.done():
-                port = self._config.console.port
-                raise ConfigurationError(f"console.port: {port} cannot be listened on; choose another")
+        task = asyncio.create_task(server.serve(sockets=[listening]), name="console")
+        while not server.started and not task.done():
             await asyncio.sleep(0.01)
+        if task.done():
+            await task
+            raise ConfigurationError("console: could not be served")
         try:
             yield
         finally:
@@ -319,6 +319,22 @@ class Server:
         handled = threading.Event()
         self._stage.when_handled(handled.set)
         handled.wait(_POLICY_SECONDS)
+
+
+def _listen(console: Console) -> socket.socket:
+    family = socket.AF_INET6 if console.address.version == 6 else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((str(console.address), console.port))
+        listening.listen()  # here, not in asyncio: of two that bind, the second learns it only now
+    except OSError as error:
+        listening.close()
+        where = f"{console.address} port {console.port}"
+        raise ConfigurationError(f"console.port: {where} cannot be listened on: {error.strerror}") from error
+    return listening
 
 
 def _abort_idle(server: uvicorn.Server) -> None:
