@@ -33,6 +33,10 @@ class Api:
         """A POST's answer."""
         return _good(self._client.post(path, json=body))
 
+    def delete(self, path: str) -> None:
+        """A DELETE."""
+        _good(self._client.delete(path))
+
     def save(self, path: str, file: BinaryIO) -> int:
         """Stream what ``path`` gives into ``file``; its size in bytes. Raises PeerError when it is cut short."""
         with self._client.stream("GET", path) as answer:

@@ -1,4 +1,4 @@
-"""``sipgate recordings``: as a person, through the running server; every export is journalled first (R7)."""
+"""``sipgate recordings``: as a person, through the running server; export and erasure are journalled first (R7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sipgate.commands.api import signed_in
 from sipgate.commands.context import DEFAULT_CONFIG, AsOption, ConfigOption, JsonOption, out, print_json
 from sipgate.errors import StoreError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Your recordings: list, show, export. You sign in as yourself.")
+app = typer.Typer(no_args_is_help=True, help="Your recordings: list, show, export, erase. You sign in as yourself.")
 
 Recording = Annotated[str, typer.Argument(help="the recording's name, from `sipgate recordings list`")]
 
@@ -60,6 +60,21 @@ def export(
         viewing = api.post(f"/recordings/{recording}/viewings", {"reason": reason, "kind": "export"}).json()
         size = api.save(viewing["media"].removeprefix("/api/v1"), file)
     out.print(f"{to}: {size} bytes", markup=False)
+
+
+@app.command()
+def erase(
+    recording: Recording,
+    login: AsOption,
+    sure: Annotated[bool, typer.Option("--yes", help="do not ask whether you are sure")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Erase your own recording, or as its reviewer: at once, for everybody, for good. Nobody asks why."""
+    if not sure:
+        typer.confirm("it cannot be brought back: erase it?", abort=True, err=True)
+    with signed_in(config, login) as api:
+        api.delete(f"/recordings/{recording}")
+    out.print("the recording is erased")
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def _recording(row: RecordingRow, visitor: Visitor, name: Callable[[int], str]) 
         reviewed_at=seconds(row.reviewed_at_ns) if row.reviewed_at_ns is not None else None,
         expires_at=seconds(row.expires_at_ns),
         may_review=visitor.is_(Role.TRAINER) and row.reviewer == visitor.person.id,
+        own=row.owner == visitor.person.id,
     )
 
 
@@ -91,6 +92,20 @@ def mark_reviewed(console: Console, visitor: Visitor, recording_id: str) -> None
         return
     console.journal("reviewed", visitor.person, recording=recording_id)
     console.parts.register.recordings.mark_reviewed(recording_id, visitor.person.id, console.parts.now_ns())
+    console.parts.policy_changed()
+
+
+def erase(console: Console, visitor: Visitor, recording_id: str) -> None:
+    """Destroy its key and all that it opened, for good (R15, GDPR 17); nobody is asked why. Frees a slot as well.
+
+    Journalled first. Raises AccessError, JournalError, NotReadyError; StoreError when the disk refuses: ask again.
+    """
+    row = reachable(console, visitor, recording_id, "erase")
+    if row.state == "finishing":
+        raise NotReadyError("the recording is not ready yet")
+    console.journal("recording-erased", visitor.person, recording=recording_id)
+    console.parts.vault.destroy(recording_id)
+    console.parts.register.recordings.remove(recording_id)
     console.parts.policy_changed()
 
 

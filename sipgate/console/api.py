@@ -81,6 +81,12 @@ def reviewed(recording: str, visitor: Reviewer, console: Here) -> None:
     actions.mark_reviewed(console, visitor, recording)
 
 
+@router.delete("/recordings/{recording}", tags=["recordings"], status_code=204)
+def erase(recording: str, visitor: Listener, console: Here) -> None:
+    """Gone for good when this answers, for everybody: one's own, or as its reviewer."""
+    actions.erase(console, visitor, recording)
+
+
 @router.get("/exclusions", tags=["excluded lines"])
 def exclusions(visitor: LineKeeper, console: Here) -> models.ExcludedLines:
     """Lines that are never recorded."""

@@ -18,6 +18,7 @@ TEXTS: dict[str, str] = {
     "role.dpo": "Data protection officer",
     "done.signed_out": "You are signed out.",
     "done.reviewed": "Marked as reviewed: a place for another recording is free.",
+    "done.erased": "The recording is erased, for everybody and for good.",
     "done.excluded": "The line is excluded, from now on and on calls under way.",
     "done.excluded_single": "The line is excluded, from now on and on calls under way. It is known by one identity "
     "only: if it also has a public number or a SIP address, exclude them too, or calls that show only those are not "
@@ -94,6 +95,9 @@ TEXTS: dict[str, str] = {
     "review.title": "Reviewed?",
     "review.lead": "Once you have worked through it, say so: it frees a place for another recording.",
     "review.button": "Mark as reviewed",
+    "erase.title": "Have it erased",
+    "erase.lead": "It is gone at once, for you and for your trainer, and cannot be brought back. Nobody asks why.",
+    "erase.button": "Erase for good",
     "export.title": "Take a copy",
     "export.lead": "A copy leaves this system and its erasure. Take one only if training needs it; it is journalled.",
     "export.button": "Download",

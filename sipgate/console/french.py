@@ -18,6 +18,7 @@ TEXTS: dict[str, str] = {
     "role.dpo": "Délégué à la protection des données",
     "done.signed_out": "Vous êtes déconnecté.",
     "done.reviewed": "Marqué comme revu : une place pour un autre enregistrement est libre.",
+    "done.erased": "L'enregistrement est effacé, pour tous et définitivement.",
     "done.excluded": "La ligne est exclue, dès maintenant et pour les appels en cours.",
     "done.excluded_single": "La ligne est exclue, dès maintenant et pour les appels en cours. Elle n'est connue que "
     "par une seule identité : si elle a aussi un numéro public ou une adresse SIP, excluez-les aussi, sinon les appels "
@@ -95,6 +96,10 @@ TEXTS: dict[str, str] = {
     "review.title": "Revu ?",
     "review.lead": "Une fois le travail fait, dites-le : une place se libère pour un autre enregistrement.",
     "review.button": "Marquer comme revu",
+    "erase.title": "Le faire effacer",
+    "erase.lead": "Il disparaît aussitôt, pour vous et pour votre formateur, sans retour possible. "
+    "Personne ne demande pourquoi.",
+    "erase.button": "Effacer définitivement",
     "export.title": "Prendre une copie",
     "export.lead": "Une copie échappe à ce système et à son effacement. N'en prenez que si la formation l'exige ; "
     "c'est journalisé.",

@@ -50,7 +50,7 @@ class Me(_Answered):
 
 
 class Recording(_Answered):
-    """One recording in the index. ``owner`` is the name of the person recorded."""
+    """One recording in the index. ``owner`` is the name of the person recorded; ``own``: that is who asks."""
 
     recording: str
     owner: str
@@ -64,6 +64,7 @@ class Recording(_Answered):
     reviewed_at: float | None
     expires_at: float
     may_review: bool
+    own: bool
 
 
 class Recordings(_Answered):

@@ -197,6 +197,13 @@ def reviewed(recording: str, visitor: Reviewer, console: Here) -> Response:
     return _go("/recordings?done=reviewed")
 
 
+@router.post("/recordings/{recording}/erasure")
+def erase(recording: str, visitor: Listener, console: Here) -> Response:
+    """Back to the list, on which it is no more."""
+    actions.erase(console, visitor, recording)
+    return _go("/recordings?done=erased")
+
+
 # --- excluded lines -----------------------------------------------------------------------------------------------
 
 

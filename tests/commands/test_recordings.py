@@ -142,3 +142,12 @@ def test_the_list_says_how_many_voices_there_are(desk: Desk, server: Server) -> 
     (row,) = desk("recordings", "list", "--as", "tess", "--json").document["recordings"]
     assert row["channels"] == 1
     assert len(server.asked) == 1
+
+
+def test_erasing_asks_whether_one_is_sure(desk: Desk, server: Server) -> None:
+    words = ("recordings", "erase", NAME, "--as", "tess")
+    assert desk(*words, keys="n\n").status == 1
+    assert server.asked == []
+    assert desk(*words, keys="y\n").status == 0
+    assert desk(*words, "--yes").status == 0
+    assert server.asked == [f"DELETE /api/v1/recordings/{NAME}"] * 2

@@ -48,6 +48,7 @@ ROWS = (
     Row("GET /api/v1/recordings/{recording}", LISTENERS),
     Row("POST /api/v1/recordings/{recording}/viewings", LISTENERS, json={"reason": "training"}),
     Row("POST /api/v1/recordings/{recording}/reviewed", TRAINER),
+    Row("DELETE /api/v1/recordings/{recording}", LISTENERS),
     Row("GET /api/v1/exclusions", KEEPERS),
     Row("POST /api/v1/exclusions", KEEPERS, json={"line": "2100"}),
     Row("POST /api/v1/exclusions/{exclusion}/removal", KEEPERS),
@@ -66,6 +67,7 @@ ROWS = (
     Row("GET /recordings/{recording}", LISTENERS),
     Row("POST /recordings/{recording}/viewings", LISTENERS, form={"reason": "training"}),
     Row("POST /recordings/{recording}/reviewed", TRAINER),
+    Row("POST /recordings/{recording}/erasure", LISTENERS),
     Row("GET /excluded-lines", KEEPERS),
     Row("POST /excluded-lines", KEEPERS, form={"line": "2100"}),
     Row("POST /excluded-lines/{exclusion}/removal", KEEPERS),
@@ -79,6 +81,7 @@ ROWS = (
     Row("GET /openapi.json", EVERYBODY, open=True),
     Row("GET /static/{name}", EVERYBODY, open=True),
 )
+UNSAFE = tuple(row for row in ROWS if row.method != "GET" and not row.open)
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ async def test_anothers_recording_and_no_recording_look_alike(row: Row, login: s
     assert len(world.site.journalled("denied")) >= 2
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "POST" and not row.open], ids=lambda r: r.route)
+@pytest.mark.parametrize("row", UNSAFE, ids=lambda r: r.route)
 @pytest.mark.parametrize("forged", ["none", "wrong", "another site"])
 async def test_under_a_cookie_nothing_unsafe_happens_without_the_forms_token(
     row: Row, forged: str, world: World
@@ -184,7 +187,7 @@ async def test_under_a_cookie_nothing_unsafe_happens_without_the_forms_token(
     assert world.site.journalled() == []
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.method == "POST" and not row.open], ids=lambda r: r.route)
+@pytest.mark.parametrize("row", UNSAFE, ids=lambda r: r.route)
 async def test_with_the_token_the_browser_may_what_the_program_may(row: Row, world: World) -> None:
     async with world.site.client(min(row.may), bearer=False) as client:
         client.headers["sec-fetch-site"] = "same-origin"
