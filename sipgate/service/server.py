@@ -19,7 +19,7 @@ from sipgate.config import Console, IPAddress
 from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
-from sipgate.errors import ConfigurationError
+from sipgate.errors import ConfigurationError, MediaError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.finishing import Finishing
 from sipgate.service.health import HealthDesk
@@ -224,6 +224,8 @@ class Server:
 
     async def _watch(self, health: HealthDesk) -> None:
         while True:
+            if not self._receiver.running:
+                raise MediaError("the thread that receives sound has ended")
             self._stage.erase_again()
             await asyncio.to_thread(health.look)
             self._tap.available = health.report().ready

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.demo.programs import free_port
 from sipgate.config import Configuration
-from sipgate.errors import ConfigurationError
+from sipgate.errors import ConfigurationError, MediaError
 from sipgate.service.server import Server
 from sipgate.service.stores import Stores, open_stores
 
@@ -67,3 +67,16 @@ async def test_the_console_listens_where_it_is_told(stores: Stores) -> None:
         writer.close()
         assert not task.done()
     await task
+
+
+async def test_without_the_thread_that_receives_sound_the_service_stops_and_says_why(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(stores) as (server, task):
+        monkeypatch.setattr(server._receiver, "_tick", None)  # a defect: the thread fails at its next turn
+        monkeypatch.setattr("threading.excepthook", lambda _: None)
+        await asyncio.wait({task}, timeout=30)
+        assert task.done()
+        with pytest.raises(MediaError, match="receives sound"):
+            await task
+    assert "a part of the service failed" in capsys.readouterr().out
