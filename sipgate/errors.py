@@ -115,6 +115,12 @@ class RuleValueError(RuleError):
     exit_status = 2
 
 
+class NotInForceError(SipgateError):
+    """A change is written, but calls under way are not known to follow it: do not rely on it yet."""
+
+    http_status = 503
+
+
 class RegisterError(SipgateError):
     """The register refuses: it names the row concerned and what to do."""
 

@@ -170,6 +170,9 @@ TEXTS: dict[str, str] = {
     "error.503": "Not possible just now",
     "error.503_words": "The journal cannot be written, so nothing is opened or changed. "
     "Tell your telephony administrator.",
+    "error.not_in_force": "Not yet in force",
+    "error.not_in_force_words": "It is written, but calls under way may not follow it yet. "
+    "Look at Health, and try again.",
     "error.500": "Something went wrong",
     "error.500_words": "The fault is ours and has been noted. Try again; if it stays, tell your administrator.",
     "error.422": "Not understood",

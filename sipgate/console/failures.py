@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from sipgate.console.actions import FieldError
 from sipgate.console.headers import SECURITY
 from sipgate.console.render import page, safe_next, words_for
-from sipgate.errors import SipgateError, StoreError
+from sipgate.errors import NotInForceError, SipgateError, StoreError
 
 _NOT_FOUND = "Not found"
 _OF_THE_STORE = {410: "the recording was erased", 503: "the journal cannot be written: nothing is opened or changed"}
@@ -34,7 +34,8 @@ async def _sipgate(request: Request, error: Exception) -> Response:
     field = error.field if isinstance(error, FieldError) else None
     # What the store says names files of ours: not for a browser.
     shown = _OF_THE_STORE.get(error.http_status) if isinstance(error, StoreError) else str(error)
-    return await _answer(request, error.http_status, shown, field)
+    key = "error.not_in_force" if isinstance(error, NotInForceError) else None
+    return await _answer(request, error.http_status, shown, field, key)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -60,14 +61,16 @@ async def _unexpected(request: Request, _error: Exception) -> Response:
     return answer
 
 
-async def _answer(request: Request, status: int, detail: str | None, field: str | None = None) -> Response:
+async def _answer(
+    request: Request, status: int, detail: str | None, field: str | None = None, key: str | None = None
+) -> Response:
     if request.url.path.startswith(_FOR_PROGRAMS):
         return JSONResponse(_body(status, detail, field), status_code=status)
     if status == 401:
         come_back = safe_next(request.url.path) if request.method == "GET" else "/"
         return RedirectResponse(f"/sign-in?next={come_back}", status_code=303)
     words = words_for(request)
-    key = f"error.{status}" if words.has(f"error.{status}") else "error.500"
+    key = key or (f"error.{status}" if words.has(f"error.{status}") else "error.500")
     context = {"heading": words(key), "words": words(f"{key}_words")}
     return await run_in_threadpool(page, request, "error.html", None, status, **context)
 

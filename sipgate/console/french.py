@@ -178,6 +178,9 @@ TEXTS: dict[str, str] = {
     "error.422_words": "Un champ manque ou contient ce qui ne peut être lu. Revenez et remplissez-le à nouveau.",
     "error.429": "Trop d'essais",
     "error.429_words": "Attendez une minute, puis réessayez.",
+    "error.not_in_force": "Pas encore en vigueur",
+    "error.not_in_force_words": "C'est enregistré, mais les appels en cours ne le suivent peut-être pas encore. "
+    "Regardez « État », puis réessayez.",
     "error.500": "Une erreur s'est produite",
     "error.500_words": "La faute est nôtre et a été notée. Réessayez ; si elle demeure, prévenez votre administrateur.",
     "error.503": "Impossible pour l'instant",

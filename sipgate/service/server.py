@@ -19,7 +19,7 @@ from sipgate.config import Console, IPAddress
 from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
-from sipgate.errors import ConfigurationError, MediaError
+from sipgate.errors import ConfigurationError, MediaError, NotInForceError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.finishing import Finishing
 from sipgate.service.health import HealthDesk
@@ -316,11 +316,12 @@ class Server:
         )
 
     def _policy_in_force(self) -> None:
-        """From a worker thread: build the policy and wait until core has handled it."""
+        """From a worker thread: build the policy, wait until core has handled it. Raises NotInForceError."""
         self._keeper.refresh()
         handled = threading.Event()
         self._stage.when_handled(handled.set)
-        handled.wait(_POLICY_SECONDS)
+        if not handled.wait(_POLICY_SECONDS):
+            raise NotInForceError("it is written, but was not in force after 5 seconds: see the health page, try again")
 
 
 def _listen(console: Console) -> socket.socket:

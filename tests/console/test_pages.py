@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sipgate.console.app import create_app
 from sipgate.console.headers import SECURITY
 from sipgate.console.parts import FileLines, Health, HealthItem
+from sipgate.errors import NotInForceError
 from sipgate.register.exclusions_file import FileLine
 from sipgate.register.rows import Role
 from tests.console.site import PASSWORD, SECOND, Outside, Site
@@ -32,6 +33,23 @@ async def test_excluding_takes_one_person_and_effect_before_the_answer(site: Sit
     }
     assert b"2100" not in b"".join(site.journal.lines())
     assert len(site.journalled("exclusion-added")) == 2
+
+
+async def test_an_exclusion_that_is_not_in_force_in_time_is_not_said_to_be(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site.outside, "policy_changed", _too_late)
+    site.app = site.new_app()
+    async with site.client("ada") as client:
+        answer = await client.post("/api/v1/exclusions", json={"line": "2100-2199"})
+        assert (answer.status_code, answer.json()["detail"]) == (503, "not in force after 5 seconds")
+        page = await client.post("/excluded-lines", data={"line": "2200-2299"}, follow_redirects=True)
+    assert page.status_code == 503
+    assert "Not yet in force" in page.text
+
+
+def _too_late() -> None:
+    raise NotInForceError("not in force after 5 seconds")
 
 
 @pytest.mark.parametrize("line", ["2100", "sip:cse@corp.example"])

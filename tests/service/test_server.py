@@ -12,7 +12,7 @@ import pytest
 
 from deploy.demo.programs import free_port
 from sipgate.config import Configuration
-from sipgate.errors import ConfigurationError, MediaError
+from sipgate.errors import ConfigurationError, MediaError, NotInForceError
 from sipgate.service.server import Server
 from sipgate.service.stores import Stores, open_stores
 
@@ -80,3 +80,14 @@ async def test_without_the_thread_that_receives_sound_the_service_stops_and_says
         with pytest.raises(MediaError, match="receives sound"):
             await task
     assert "a part of the service failed" in capsys.readouterr().out
+
+
+async def test_a_change_that_core_does_not_take_up_in_time_is_said_to_be_not_in_force(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(stores) as (server, _):
+        await asyncio.to_thread(server._policy_in_force)
+        monkeypatch.setattr("sipgate.service.server._POLICY_SECONDS", 0.05)
+        monkeypatch.setattr(server._stage, "when_handled", lambda _: None)
+        with pytest.raises(NotInForceError, match="not in force"):
+            await asyncio.to_thread(server._policy_in_force)
