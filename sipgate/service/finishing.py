@@ -267,6 +267,7 @@ class Finishing:
         with self._index:
             if call.recording not in self._calls:
                 raise ErasedError("erased while it was made")
+            self._vault.folder(call.recording)  # ErasedError: its owner had it erased, perhaps in another process
             self._enter(row)
         self._policy_changed()
         if call.workstation is None:

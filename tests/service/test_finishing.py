@@ -155,6 +155,23 @@ async def test_erased_while_it_is_being_entered_it_does_not_come_into_the_index(
     after.nothing_of(call)
 
 
+async def test_what_its_owner_has_erased_while_it_is_made_again_does_not_come_back(after: Afterwards) -> None:
+    call = after.call(DESK)
+    after.finishing.finish(call)
+    after.part(call)
+    await after.making()
+    after.workers.done(frames=10)
+    await after.until(lambda: bool(after.kept()) and not after.finishing._tasks)
+    after.part(call)
+    await after.making(2)
+    after.workers.done(frames=30)
+    after.site.vault.destroy(call.recording)
+    after.site.register.recordings.remove(call.recording)
+    await after.finishing.settle()
+    assert after.site.register.recordings.get(call.recording) is None
+    assert len(after.kept()) == 1
+
+
 async def test_erased_just_before_it_is_made_leaves_nothing(after: Afterwards) -> None:
     call = after.call()
     after.site.vault.destroy(call.recording)
