@@ -45,7 +45,7 @@ _SLOW_TICKS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """No RTP came for ``[media] silence_seconds``: the session is over. ``at_ns``: when the last packet came."""
+    """No RTP came for ``[media] silence_seconds``: the sound is over. ``at_ns``: when the last packet came."""
 
     recording: str
     at_ns: int
