@@ -141,7 +141,9 @@ class Media(_Section):
     address: IPAddress = IPv4Address("127.0.0.1")
     first_port: Port = 30000
     last_port: Port = 31999
-    silence_seconds: float = Field(300.0, gt=0, description="after so long without RTP the recording ends, at its last packet")
+    silence_seconds: float = Field(
+        300.0, gt=0, description="after so long without RTP the recording ends, at its last packet"
+    )
 
     @model_validator(mode="after")
     def _room(self) -> Media:
