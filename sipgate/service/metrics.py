@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -47,10 +48,8 @@ class _Parts(Collector):
             "sipgate_open_failures", "sessions refused for lack of disk or ports", self._stage.open_failures
         )
         yield CounterMetricFamily("sipgate_finishing_failures", "recordings not finished", self._finishing.failures)
-        rtp = self._receiver.statistics()
-        kept = "RTP packets kept"
-        yield CounterMetricFamily("sipgate_rtp_packets_kept", kept, rtp.kept)
-        dropped = "RTP packets that the kernel's buffer had no room for"
-        yield CounterMetricFamily("sipgate_rtp_packets_dropped", dropped, rtp.dropped)
-        foreign = "RTP packets from elsewhere than the offer says"
-        yield CounterMetricFamily("sipgate_rtp_packets_foreign", foreign, rtp.foreign)
+        packets = "RTP packets, by what became of them; dropped: the kernel's buffer had no room"
+        fates = CounterMetricFamily("sipgate_rtp_packets", packets, labels=("fate",))
+        for fate, count in asdict(self._receiver.statistics()).items():
+            fates.add_metric((fate,), count)
+        yield fates

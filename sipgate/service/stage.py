@@ -237,9 +237,10 @@ class Stage:
         keys, ports = done.result()
         self._live[recording] = _Live(session, keys)
         self._recording_of[session] = recording
+        # First, so that sound is kept from the answer on before the peer knows where to send it.
+        self.handle(ev.Opened(session, recording, self._clock()))
         if self._tap is not None:
             self._tap.accept(session, ports)
-        self.handle(ev.Opened(session, recording, self._clock()))
 
     def _refuse(self, effect: fx.Refuse) -> None:
         self.refusals += 1  # one aggregate for every reason; never a line in a log (R12)
