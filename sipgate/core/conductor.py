@@ -12,10 +12,9 @@ its session number until the tap no longer sees it, since its ports are freed th
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
@@ -31,6 +30,8 @@ from sipgate.core.policy import (
     Surroundings,
     decide,
 )
+
+_K = TypeVar("_K")
 
 TELEPHONE_EVENT = "telephone-event"
 """RFC 4733 §2.4."""
@@ -76,6 +77,12 @@ def keyed_sides(streams: Iterable[ev.StreamOffer]) -> frozenset[ev.Side]:
     return frozenset(side for s in heard for side in ([s.side] if s.side is not None else ev.Side))
 
 
+def _count(table: dict[_K, int], key: _K, by: int) -> None:
+    table[key] = table.get(key, 0) + by
+    if not table[key]:
+        del table[key]
+
+
 class Conductor:
     """Decides for all calls. Not thread-safe: ``service`` calls it from one place."""
 
@@ -85,6 +92,10 @@ class Conductor:
         self._calls: dict[int, _Call] = {}
         self._workstations: dict[str, str] = {}
         self._uncounted: dict[str, _Call] = {}
+        # Of all calls, kept up to date so that a decision costs the same however many there are:
+        self._named: dict[str, _Call] = {}  # by recording
+        self._places: dict[int, int] = {}  # taken, by enrolment: calls under way, and recordings not yet counted
+        self._filming: dict[str, int] = {}  # calls being filmed, by workstation
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
@@ -144,6 +155,7 @@ class Conductor:
         self._calls[event.session] = _Call(
             event.session, event.connection, event.parties, keyed, decision, event.answered_at_ns
         )
+        _count(self._places, decision.enrolment, 1)
         yield fx.Open(event.session, event.streams)
 
     def _opened(self, event: ev.Opened) -> Iterator[fx.Effect]:
@@ -151,6 +163,7 @@ class Conductor:
         if call is None or call.recording is not None:
             return
         call.recording = event.recording
+        self._named[event.recording] = call
         yield from self._step(call, Input.OPENED, event.at_ns)
         if call.answered_at_ns is not None:
             yield from self._try_to_begin(call, event.at_ns)
@@ -215,11 +228,11 @@ class Conductor:
         else:
             # Pressed during the call, heard after its end: at once, or when a broker or this server was back. Who may
             # say it of this recording was checked where it was heard (workstations).
-            self._uncounted.pop(recording, None)
+            self._uncount(recording)
             yield fx.Discard(recording)
 
     def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
-        self._uncounted.pop(event.recording, None)
+        self._uncount(event.recording)
         yield from ()
 
     # --- events about the world -------------------------------------------------------------------------------------
@@ -241,7 +254,7 @@ class Conductor:
             if plan is None or plan.workstation not in gone:
                 continue
             # The workstation's own lease ends the film. Sound goes on only where a telephone key can stop it (R11).
-            call.filming = None
+            self._set_filming(call, None)
             if call.permit.telephone_key is None:
                 yield from self._step(call, Input.LOST, event.at_ns)
 
@@ -265,13 +278,11 @@ class Conductor:
         at_ns: int,
         of: _Call | None = None,
     ) -> Decision:
-        others = [c for c in self._calls.values() if c is not of and c.state not in _FORGOTTEN]
-        busy = {c.filming.workstation for c in others if c.filming}
-        live = Counter(c.permit.enrolment for c in others if c.state is not State.CUT)
-        live.update(c.permit.enrolment for c in self._uncounted.values())
+        own = of.filming.workstation if of is not None and of.filming else None
+        busy = {desk for desk, calls in self._filming.items() if calls > (desk == own)}
         reachable = frozenset(self._workstations) - busy
-        admitted = of.permit.enrolment if of is not None else None
-        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, live, admitted, keyed))
+        admitted = of.permit.enrolment if of is not None else None  # its own place is among those taken
+        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, self._places, admitted, keyed))
 
     def _decide_again(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
         if call.state in _FORGOTTEN:
@@ -298,7 +309,7 @@ class Conductor:
     # --- stepping ---------------------------------------------------------------------------------------------------
 
     def _of_recording(self, recording: str) -> _Call | None:
-        return next((c for c in self._calls.values() if c.recording == recording), None)
+        return self._named.get(recording)
 
     def _happen(self, session: int, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
         call = self._calls.get(session)
@@ -311,7 +322,10 @@ class Conductor:
         yield from self._step(call, Input.ANSWERED, at_ns)
 
     def _step(self, call: _Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
-        call.state, actions = step(call.state, happened)
+        before = call.state
+        call.state, actions = step(before, happened)
+        if before in _UNDER_WAY and call.state not in _UNDER_WAY:
+            _count(self._places, call.permit.enrolment, -1)
         if call.state in _FORGOTTEN:
             call.parties = ()
         for action in actions:
@@ -320,6 +334,7 @@ class Conductor:
             call.digits = ""
         if call.state is State.GONE:
             self._calls.pop(call.session, None)
+            self._named.pop(call.recording or "", None)
 
     def _act(self, call: _Call, action: Action, at_ns: int) -> Iterator[fx.Effect]:
         recording = call.recording or ""
@@ -330,10 +345,11 @@ class Conductor:
                 yield from self._begin(call, recording, at_ns)
             case Action.FINISH:
                 self._uncounted[recording] = call
+                _count(self._places, call.permit.enrolment, 1)
                 yield from self._end_film(call, fx.StopFilm, at_ns)
                 yield fx.Finish(recording, at_ns)
             case Action.ERASE:
-                self._uncounted.pop(recording, None)
+                self._uncount(recording)
                 yield from self._end_film(call, fx.DiscardFilm, at_ns)
                 yield fx.Discard(recording)
             case Action.RELEASE:
@@ -353,12 +369,26 @@ class Conductor:
             return
         if plan.workstation not in self._workstations:
             return  # when it comes back, this call is decided again
-        call.filming, call.filmed_on, call.renew_at_ns = plan, plan.workstation, at_ns + RENEW_NS
+        self._set_filming(call, plan)
+        call.filmed_on, call.renew_at_ns = plan.workstation, at_ns + RENEW_NS
         yield fx.StartFilm(recording, plan, answered_at_ns)
+
+    def _set_filming(self, call: _Call, plan: FilmPlan | None) -> None:
+        if call.filming is not None:
+            _count(self._filming, call.filming.workstation, -1)
+        if plan is not None:
+            _count(self._filming, plan.workstation, 1)
+        call.filming = plan
+
+    def _uncount(self, recording: str) -> None:
+        call = self._uncounted.pop(recording, None)
+        if call is not None:
+            _count(self._places, call.permit.enrolment, -1)
 
     def _end_film(self, call: _Call, how: type[fx.StopFilm] | type[fx.DiscardFilm], at_ns: int) -> Iterator[fx.Effect]:
         stopped = call.permit.film is None
-        call.filming, call.permit = None, replace(call.permit, film=None)
+        self._set_filming(call, None)
+        call.permit = replace(call.permit, film=None)
         if call.filmed_on is None or call.recording is None:
             return
         if how is fx.DiscardFilm:

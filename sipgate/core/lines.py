@@ -77,6 +77,11 @@ class SelectorSet:
         self._tails = frozenset(tail for digits in self._digits for tail in _tails(digits))
         self._users = frozenset(u for s in self._exact if isinstance(s, Address) for u in (s.user, s.aor))
 
+    @property
+    def exact(self) -> frozenset[Number | Address]:
+        """The single identities among the selectors."""
+        return self._exact
+
     def __bool__(self) -> bool:
         return bool(self._exact or self._numbers or self._addresses)
 

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sipgate.core.events import Party, Side
-from sipgate.core.lines import Identity, SelectorSet, own_identities
+from sipgate.core.lines import Identity, Selector, SelectorSet, own_identities
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,20 @@ class Policy:
     holders: tuple[Holder, ...] = ()
     connections: Mapping[str, Connection] = field(default_factory=dict)
     domains: frozenset[str] = frozenset()
+    _held: Mapping[Selector, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # A company has as many holders as telephones, and every call asks for one of them.
+        held: dict[Selector, tuple[int, ...]] = {}
+        for place, holder in enumerate(self.holders):
+            for selector in holder.line.exact:
+                held[selector] = (*held.get(selector, ()), place)
+        object.__setattr__(self, "_held", held)
+
+    def holders_of(self, identities: frozenset[Identity]) -> tuple[Holder, ...]:
+        """Who holds a line that any of ``identities`` names. A line is held by its identities, never by a range."""
+        places = {place for identity in identities for place in self._held.get(identity, ())}
+        return tuple(self.holders[place] for place in sorted(places))
 
 
 class Reason(Enum):
@@ -204,7 +218,7 @@ def _verdict(
     enrolment: Enrolment,
     surroundings: Surroundings,
 ) -> Permitted | Reason:
-    holders = [h for h in policy.holders if h.line.matches(identities)]
+    holders = policy.holders_of(identities)
     if len(holders) != 1:
         return Reason.NO_HOLDER
     holder = holders[0]

@@ -219,6 +219,17 @@ def test_row_7_a_line_without_one_holder_who_is_the_trainee_is_refused(holders: 
     assert decided(replace(POLICY, holders=holders)) == Refused(Reason.NO_HOLDER)
 
 
+def test_row_7_a_line_is_held_by_its_identities_and_never_by_a_range() -> None:
+    holds_a_range = Holder(ANNA, lines("2000-2999", "20xx", "sip:*@pbx.example"), acknowledged=True)
+    assert decided(replace(POLICY, holders=(holds_a_range,))) == Refused(Reason.NO_HOLDER)
+
+
+def test_row_7_one_holder_known_by_two_identities_is_one() -> None:
+    parties = (party(Side.CALLER, CUSTOMER), party(Side.CALLEE, ANNAS_LINE, "tel:+33142682001"))
+    assert decided(parties=parties) == FILMED
+    assert len(POLICY.holders_of(parties[1].identities)) == 1
+
+
 def test_row_7_the_sound_of_a_line_belongs_to_whoever_holds_it() -> None:
     policy = replace(SOUND_POLICY, holders=(Holder(BRUNO, lines("2001"), acknowledged=True),))
     assert decided(policy, connection="pbx") == Permitted(BRUNO, SOUND, Side.CALLEE, None, KEY)

@@ -82,6 +82,8 @@ class Call:
     """It may not go on, but what there is may be kept."""
     finished: bool = False
     discarded: bool = False
+    film_desk: str | None = None
+    """Where it may be filmed, whether it is or not."""
     filming: str | None = None
     renew_at_ns: int = 0
     filmed: set[str] = field(default_factory=set)
@@ -142,7 +144,8 @@ class AnyOrder(RuleBasedStateMachine):
             assert effects == [fx.Refuse(session)]
             return
         assert effects == [fx.Open(session, STREAMS)]
-        self.calls.append(Call(session, connection, present, permitted, now if answered else None))
+        answered_at = now if answered else None
+        self.calls.append(Call(session, connection, present, permitted, answered_at, film_desk=permitted.desk))
 
     @precondition(lambda self: len(self.calls) < 4)
     @rule(connection=st.sampled_from(["pbx", "sbc"]), way=WAYS, calling=st.booleans(), answer=st.booleans())
@@ -224,9 +227,11 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.calls)
     @rule(pick=PICK)
     def streams_change(self, pick: int) -> None:
-        call = self._picked(pick)
-        effects = self._handle(ev.StreamsChanged(call.session, STREAMS, self._tick()))
-        assert effects == ([fx.Restream(call.recording, STREAMS)] if call.open else [])
+        call, now = self._picked(pick), self._tick()
+        self._judge(call)
+        effects = self._handle(ev.StreamsChanged(call.session, STREAMS, now))
+        assert effects[:1] == ([fx.Restream(call.recording, STREAMS)] if call.open else [])
+        self._check(effects[1:], call)
 
     @precondition(lambda self: self.calls)
     @rule(pick=PICK, established=st.sampled_from([True, True, True, False]))
@@ -327,11 +332,9 @@ class AnyOrder(RuleBasedStateMachine):
         effects = self._handle(ev.WorkstationUp(desk, boot, now))
         assert news or effects == []
         for call in self._calls():
-            mine = [e for e in effects if getattr(e, "recording", None) == call.recording]
-            if any(isinstance(e, fx.Finish | fx.Discard) for e in mine):
+            if news and call.film_desk == desk:
                 self._judge(call)
-                assert call.over
-            self._check(mine, call)
+            self._check([e for e in effects if getattr(e, "recording", None) == call.recording], call)
 
     @rule(who=st.sampled_from([*DESKS, None]))
     def desk_down(self, who: str | None) -> None:
@@ -496,6 +499,8 @@ class AnyOrder(RuleBasedStateMachine):
             return
         now = self._grant(call.connection, call.present, call)
         if now is not None and (now.owner, now.side) == (call.grant.owner, call.grant.side):
+            if call.film_desk in self.desks and now.desk != call.film_desk:
+                call.film_desk = None
             return
         readable = self.law is not None and self.law.readable and self.law.gate
         configured = self.law is not None and call.connection in self.law.connections
