@@ -55,7 +55,7 @@ def _log_to_stderr() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=False),
             structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is when a line is written
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,15 +71,15 @@ def test_a_call_under_way_is_recorded_up_to_there_and_its_telephony_goes_on(
     company: Company, long_spoken: Dialogue
 ) -> None:
     before = company.kept()
-    with OngoingCall(company.call(long_spoken)) as ongoing:
+    with company.exclusions_file() as path, OngoingCall(company.call(long_spoken)) as ongoing:
         (recording,) = company.kept() - before
         folder = company.folder / "data" / "media" / recording
         wait_until(lambda: (folder / "audio.sealed").stat().st_size > 16_000, "sound on the disk", 10.0)
-        with company.exclusions_file() as path:
-            _misspell(path)
-            wait_until((folder / "metadata.sealed").exists, "the cut", 2.0)
-        during = company.kept() - {recording}
+        _misspell(path)
+        wait_until((folder / "metadata.sealed").exists, "the cut", 2.0)
+        time.sleep(0.5)  # for so long, at least, the telephones speak on
         report = ongoing.hang_up()
+    during = company.kept() - {recording}
     assert not report.hung_up_by_recorder
     row = company.new_recording(during)
     assert row["recording"] == recording
