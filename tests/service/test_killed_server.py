@@ -74,7 +74,7 @@ def test_in_mid_call_the_recording_is_finished_and_lacks_a_second_at_most(
     assert lived - 1.0 <= row["seconds"] <= lived + (1.0 if gently else 0.3)
     killed.export(recording, export)
     for heard, said in zip(read_sound(export), (long_spoken.caller, long_spoken.callee), strict=True):
-        assert compare(heard, read_wav(said)[: heard.size])[1] > 0.9
+        assert compare(heard, read_wav(said)[: heard.size])[1] > 0.8
     _as_after_any_call(killed)
 
 
