@@ -84,6 +84,7 @@ class Receiver:
         self._ready_at_ns = now_ns()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stamping: socket.socket | None = None
 
     # --- life -------------------------------------------------------------------------------------------------------
 
@@ -92,6 +93,7 @@ class Receiver:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._stamping = recvmmsg.stamping()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="media-drain", daemon=True)
         self._thread.start()
@@ -102,6 +104,8 @@ class Receiver:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        if self._stamping is not None:
+            self._stamping.close()
         self._drain_all()
         with self._lock:
             for live in list(self._recordings.values()):

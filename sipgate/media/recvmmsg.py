@@ -116,6 +116,17 @@ class Batch:
         return np.where(stamped, rows[:, 2] * 1_000_000_000 + rows[:, 3], otherwise_ns)
 
 
+def stamping() -> socket.socket:
+    """A socket that keeps the kernel stamping every datagram on arrival, for as long as it is open.
+
+    The kernel begins to stamp some time after the first socket asks for it (net_enable_timestamp defers the work), and
+    ends with the last: what came before it began is stamped when it is read.
+    """
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return sock
+
+
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
     """Kernel timestamps and a generous buffer on a UDP socket; more than rmem_max where we may."""
     sock.setblocking(False)

@@ -4,6 +4,7 @@ ledger entry, no row in the index     the call was being recorded: finish it, to
 ledger entry and a row                its film was still incomplete: wait for the rest of it
 key or folder, neither entry nor row  it was opened, and never began, or its erasure was cut off: erase it
 a row, but no key                     its erasure was cut off before it left the index: take it out
+a file under a temporary name         a write was cut off, of a key perhaps: destroy it
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def sole_service(data: Path) -> Iterator[None]:
 
 
 def recover(vault: Vault, register: Register) -> Left:
-    """Look, and erase what nobody claims. Raises StoreError when the disk fails."""
+    """Look, and erase what nobody claims. Raises StoreError when the disk fails. Only within ``sole_service``."""
+    vault.sweep()
     entries = vault.ledger()
     known = {row.recording for row in register.recordings.all()}
     orphans = (vault.recordings() | vault.remains()) - set(entries) - known

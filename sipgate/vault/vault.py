@@ -99,6 +99,20 @@ class Vault:
             _remove_tree(folder)
             files.sync_folder(self._media)
 
+    def sweep(self) -> int:
+        """Destroy what writes that a kill cut short left behind; returns how many files. Raises StoreError.
+
+        A half-made file may be a whole wrapped key, which would outlive the erasure of its recording. Only for the one
+        process that writes recordings, before it writes any: a write under way elsewhere would fail.
+        """
+        left = [*_temporaries(self._wrapped), *_temporaries(self._ledger)]
+        with files.named(self._media, "read"):
+            for folder in self._media.iterdir():
+                left += _temporaries(folder) if folder.is_dir() else []
+        for path in left:
+            files.destroy_file(path)
+        return len(left)
+
     def recordings(self) -> frozenset[str]:
         """The names of all recordings that have a key."""
         return frozenset(name for name in _names(self._wrapped, ".key") if self._has_key(name))
@@ -214,6 +228,11 @@ def _recording_names(folder: Path, suffix: str) -> Iterator[str]:
         name = path.name.removesuffix(suffix)
         if path.name.endswith(suffix) and _RECORDING.fullmatch(name):
             yield name
+
+
+def _temporaries(folder: Path) -> list[Path]:
+    with files.named(folder, "read"):
+        return [path for path in folder.iterdir() if files.TEMPORARY in path.name and not path.is_dir()]
 
 
 def _read_exactly(path: Path, size: int) -> bytes:

@@ -12,6 +12,7 @@ import pytest
 from sipgate.config import Media
 from sipgate.core.events import DigitPressed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
+from sipgate.media import recvmmsg
 from sipgate.media.receiver import Receiver
 from tests.media.conftest import NEAR, PAYLOAD_TYPES, SECOND, Call, Events, heard, noise, offer, soon
 from tests.peers.rtp import PCMU, Voice, packet, speak
@@ -213,3 +214,27 @@ def test_ipv6_is_received_like_ipv4(events: Events, tmp_path: Path) -> None:
         call.finish()
     receiver.stop()
     assert call.kept().bytes_of(0) == sound
+
+
+def test_while_it_runs_a_packet_into_a_new_port_is_stamped_when_it_came_not_when_it_was_read(
+    receiver: Receiver,
+) -> None:
+    """The kernel begins to stamp only some time after a first socket asked for it: here that was the receiver's own."""
+    assert receiver.running
+    for _ in range(5):
+        time.sleep(0.1)
+        assert _read_late() < 20_000_000
+
+
+def _read_late() -> int:
+    """By how much the arrival of a packet into a new port, read 50 ms later, is stamped too late, ns."""
+    with socket.socket(type=socket.SOCK_DGRAM) as port, Voice() as voice:
+        port.bind(("127.0.0.1", 0))
+        recvmmsg.prepare(port, 65_536)
+        voice.destination = port.getsockname()[1]
+        voice.send(noise(0.02))
+        sent_at_ns = time.time_ns()
+        time.sleep(0.05)
+        batch = recvmmsg.Batch()
+        assert batch.receive(port.fileno()) == 1
+        return abs(int(batch.arrivals(0)[0]) - sent_at_ns)

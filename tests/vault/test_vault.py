@@ -297,6 +297,22 @@ def test_a_written_file_is_synced_before_it_gets_its_name_and_its_folder_after(
     assert done == ["file", "folder"]
 
 
+def test_what_a_killed_write_left_is_destroyed_a_copy_of_a_key_above_all(vault: Vault, tmp_path: Path) -> None:
+    vault.create(ID)
+    vault.ledger_put(ID, {"owner": 1})
+    key, entry = tmp_path / "keys" / "recordings" / f"{ID}.key", tmp_path / "data" / "ledger" / f"{ID}.entry"
+    sealed = tmp_path / "data" / "media" / ID / "metadata.sealed"
+    vault.write_sealed(ID, sealed.name, b"who called")
+    for path in (key, entry, sealed):
+        path.with_name(f".{path.name}{files.TEMPORARY}0011223344556677").write_bytes(path.read_bytes())
+    assert reopened(tmp_path).sweep() == 3
+    assert not [path for path in tmp_path.rglob("*") if files.TEMPORARY in path.name]
+    assert key.exists()
+    assert vault.ledger() == {ID: {"owner": 1}}
+    with vault.open_sealed(ID, sealed.name) as reader:
+        assert reader.read(0, reader.size) == b"who called"
+
+
 # --- the site key and secrets ----------------------------------------------------------------------------------------
 
 
