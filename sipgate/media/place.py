@@ -35,8 +35,8 @@ AHEAD_NS: Final = 200_000_000
 """How far packets after one in question are asked, when they have come already."""
 EARLIEST_NS: Final = 900_000_000
 """How early a packet may come and still find its place; the ring is ready for a little more."""
-REACH_NS: Final = 6_000_000_000
-"""How late a packet may come and still find its place."""
+REACH_NS: Final = 2_500_000_000
+"""How late a packet may come and still find its place: what the ring holds (4 s) but for what it is ready ahead."""
 EARLY_NS: Final = 400_000_000
 """How early the packets of an unbroken stream may come for good, before they are moved over sound placed already."""
 LONGEST_STALL_NS: Final = 600_000_000

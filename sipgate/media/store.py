@@ -1,7 +1,7 @@
 """The last seconds of every call's sound, and the one copy that brings a packet to its place.
 
 Writing by position does reordering, duplicates and gaps at once: what never came stays absent. The ring of a call holds
-8 s by [call, leg, unit]; windows are cleared before their time comes and sealed after it (``live``).
+4 s by [call, leg, unit]; windows are cleared before their time comes and sealed after it (``live``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import numpy.typing as npt
 from sipgate.media.codecs import ABSENT, SILENCE
 from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_UNITS, Window
 
-RING_WINDOWS: Final = 16
+RING_WINDOWS: Final = 8
+"""72 kB a call, most of what one costs: ``live`` makes up to 1.5 s of it ready ahead, so sound has a place for 2.5 s
+(``place.REACH_NS``), and for as long may the drain be held up."""
 RING_UNITS: Final = RING_WINDOWS * WINDOW_UNITS
 _RING_BYTES: Final = RING_UNITS * UNIT_BYTES
 
@@ -54,8 +56,7 @@ class Store:
         """A call's row, empty."""
         if not self._free:
             calls = self.codec.shape[0]
-            self.sound = np.concatenate([self.sound, np.zeros_like(self.sound)])
-            self.codec = np.concatenate([self.codec, np.zeros_like(self.codec)])
+            self.sound, self.codec = _doubled(self.sound), _doubled(self.codec)
             self._free = list(range(2 * calls - 1, calls - 1, -1))
         call = self._free.pop()
         self.sound[call] = 0
@@ -121,6 +122,13 @@ class Store:
         flat_sound[units[fresh]] = SILENCE[codec[fresh]][:, np.newaxis]
         flat_codec[units] = codec
         flat_sound.reshape(-1)[ring] = moved
+
+
+def _doubled(rings: Bytes) -> Bytes:
+    """Room for twice as many calls; the new half costs no memory before it is written."""
+    found = np.zeros((2 * len(rings), *rings.shape[1:]), dtype=np.uint8)
+    found[: len(rings)] = rings
+    return found
 
 
 def _items(array: Bytes, size: int) -> npt.NDArray[np.void]:
