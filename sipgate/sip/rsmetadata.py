@@ -7,9 +7,10 @@ their local names in lower case, and attributes in either spelling (``participan
 A stream that nobody sends is sent by whoever does not receive it, where two take part. ``crossed`` swaps send and recv,
 for clients (some Ribbon and Sonus) whose metadata has them the wrong way round.
 
-Real clients send XML that is none (OpenSIPS does not escape ``&`` in display names). It is mended if that suffices;
-else the identities are scanned for, since a party who is in the text must be seen (R12). A document with a DTD is
-never read: entities could hide who is meant.
+Real clients send XML that is none: OpenSIPS does not escape ``&`` in display names, Oracle's extensions leave out the
+quotes of attributes, AudioCodes' use a prefix that nothing declares. Prefixes are therefore never resolved, and the rest
+is mended if that suffices; else the identities are scanned for, since a party who is in the text must be seen (R12). A
+document with a DTD is never read: entities could hide who is meant.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ MAX_PARTICIPANTS = 64
 
 _BARE_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#[0-9]{1,7}|#x[0-9A-Fa-f]{1,6});)")
 _NO_XML_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_TAG = re.compile(r"<[^<>]*>")
+_VALUE = re.compile(r"""("[^"]*"|'[^']*')|(\s[\w:.-]+\s*=\s*)([^\s"'<>]*?)(?=/?>|\s)""")
 _PARTICIPANT = re.compile(r"<(?:\w+:)?participant[\s>].*?(?=<(?:\w+:)?participant[\s>]|\Z)", re.DOTALL)
 _AOR = re.compile(r"""\saor\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _SESSION_ID = re.compile(r"<(?:\w+:)?sipSessionID[^>]*>([^<]+)<", re.IGNORECASE)
 _URI = re.compile(r"""\b(?:sips?|tel):[^\s<>"',]+""", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:sips?|tel):")
-_QUOTES = {"&quot;": '"', "&apos;": "'"}
+_QUOTES = {"&quot;": '"', "&apos;": "'", "&#34;": '"', "&#39;": "'", "&#60;": "<", "&#62;": ">"}
+_BRACKET = re.compile('[<>"]')
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,7 +53,7 @@ class Metadata:
     ``participants`` is in the order in which they were first named. ``labels``: stream id to SDP label. ``sends``:
     participant id to the ids of the streams that it sends. ``mentioned``: every SIP or tel URI anywhere in the text,
     vendors' extensions included. ``session_ids``: the Call-IDs of the recorded call. ``caller``: what names the caller,
-    if anything does (BroadWorks' ``callingPartyNumber``, the drafts' ``initiator``).
+    if anything does (BroadWorks' ``callingPartyNumber``, Oracle's ``callingParty``, the drafts' ``initiator``).
     """
 
     participants: dict[str, Participant] = field(default_factory=dict)
@@ -184,7 +188,16 @@ def _collect(kind: str, participant: str, element: Element, into: dict[str, set[
 
 def _caller(root: Element) -> str | None:
     named = {e.tag: text for e in root.iter() if (text := (e.text or "").strip())}
-    return named.get("callingpartynumber") or named.get("initiator")
+    return named.get("callingpartynumber") or _calling_party(root) or named.get("initiator")
+
+
+def _calling_party(root: Element) -> str | None:
+    for participant in root:
+        if participant.tag == "participant":
+            said = {(e.text or "").strip().lower() for e in participant.iter("callingparty")}
+            if "true" in said:
+                return next((aor for e in participant.iter() if (aor := e.get("aor"))), None)
+    return None
 
 
 def _user(uri: str) -> str:
@@ -205,9 +218,9 @@ def _read(document: bytes) -> Element | None:
 def _parse(text: bytes | str) -> Element:
     # ElementTree's own parser cannot refuse a DTD; expat's handlers into its builder can, and cost a third of it.
     builder = TreeBuilder()
-    parser = ParserCreate(namespace_separator="}")
-    parser.StartElementHandler = lambda tag, attributes: builder.start(tag.rpartition("}")[2].lower(), attributes)
-    parser.EndElementHandler = lambda tag: builder.end(tag.rpartition("}")[2].lower())
+    parser = ParserCreate()
+    parser.StartElementHandler = lambda tag, attributes: builder.start(tag.rpartition(":")[2].lower(), attributes)
+    parser.EndElementHandler = lambda tag: builder.end(tag.rpartition(":")[2].lower())
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_dtd
     parser.buffer_text = True
@@ -220,7 +233,12 @@ def _refuse_dtd(*_: object) -> None:
 
 
 def _mended(document: bytes) -> str:
-    return _BARE_AMPERSAND.sub("&amp;", _NO_XML_CHARACTER.sub("", _text(document))).strip()
+    text = _BARE_AMPERSAND.sub("&amp;", _NO_XML_CHARACTER.sub("", _text(document))).strip()
+    return _TAG.sub(lambda tag: _VALUE.sub(_quoted, tag[0]), text)
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return found[0] if found[1] else f'{found[2]}"{found[3]}"'
 
 
 def _text(document: bytes) -> str:
@@ -230,7 +248,8 @@ def _text(document: bytes) -> str:
 
 
 def _uris(text: str) -> frozenset[str]:
-    return frozenset(unescape(uri, _QUOTES) for uri in _URI.findall(text))
+    # A name-addr in an extension (Oracle's Diversion) ends with an escaped bracket, which is none of the URI.
+    return frozenset(_BRACKET.split(unescape(uri, _QUOTES), maxsplit=1)[0] for uri in _URI.findall(text))
 
 
 def _id(element: Element, kind: str) -> str:

@@ -121,6 +121,39 @@ def test_opensips_unescaped_display_name_does_not_hide_anybody() -> None:
     assert found.session_ids == {"1-20143@127.0.0.1"}
 
 
+ORACLE = b"""<?xml version='1.0' encoding='UTF-8'?><recording xmlns='urn:ietf:params:xml:ns:recording'>
+  <datamode>complete</datamode><session id="YiC7uS=="><associate-time>2026-06-26T13:44:13</associate-time></session>
+  <participant id="called==" session="YiC7uS=="><nameID aor="sip:2001@pbx.example"><name>a b=c</name></nameID>
+    <send>s2==</send></participant>
+  <participant id="calling==" session="YiC7uS=="><nameID aor="sip:+33612345678@pbx.example"/><send>s1==</send>
+    <extensiondata xmlns:apkt=http://acmepacket.com/siprec/extensiondata><apkt:callingParty>true</apkt:callingParty>
+      <apkt:header label=Diversion><value>&lt;tel:+33199002100&gt;;reason=busy</value></apkt:header>
+      <apkt:empty kind=x/></extensiondata></participant>
+  <stream id="s1==" session="YiC7uS=="><label>16777326</label></stream>
+  <stream id="s2==" session="YiC7uS=="><label>16777327</label></stream></recording>"""
+
+
+def test_oracles_attributes_without_quotes_hide_neither_streams_nor_parties() -> None:
+    found = _read(ORACLE)
+    assert _aors(found) == [("sip:2001@pbx.example",), ("sip:+33612345678@pbx.example",)]
+    assert [set(found.sent_labels(p)) for p in found.participants] == [{"16777327"}, {"16777326"}]
+
+
+def test_oracles_calling_party_is_first_whatever_the_order() -> None:
+    assert _read(ORACLE).ordered == ("calling==", "called==")
+    assert _read(ORACLE.replace(b">true<", b">false<")).ordered == ("called==", "calling==")
+
+
+def test_a_diversion_written_as_an_escaped_name_addr_names_its_line() -> None:
+    assert "tel:+33199002100" in _read(ORACLE).mentioned
+
+
+def test_audiocodes_prefix_that_nothing_declares_hides_no_streams() -> None:
+    avaya = '<ac:AvayaUCID xmlns="urn:ietf:params:xml:ns:Avaya">FA08</ac:AvayaUCID>'
+    found = _read(metadata(("p1", "2001@192.0.2.1", ["1"]), ("p2", "+33612345678@192.0.2.1", ["2"]), extra=avaya))
+    assert [set(found.sent_labels(p)) for p in ("p1", "p2")] == [{"1"}, {"2"}]
+
+
 def test_what_cannot_be_mended_is_scanned() -> None:
     broken = TWO.replace(b"</recording>", b"<unclosed>").replace(b"+336", b"&amp;+336")
     found = _read(broken)
