@@ -8,7 +8,7 @@ A stream that nobody sends is sent by whoever does not receive it, where two tak
 for clients (some Ribbon and Sonus) whose metadata has them the wrong way round.
 
 Real clients send XML that is none: OpenSIPS does not escape ``&`` in display names, Oracle's extensions leave out the
-quotes of attributes, AudioCodes' use a prefix that nothing declares. Prefixes are therefore never resolved, and the rest
+quotes of attributes, AudioCodes' use a prefix that nothing declares. So prefixes are never resolved, and all the rest
 is mended if that suffices; else the identities are scanned for, since a party who is in the text must be seen (R12). A
 document with a DTD is never read: entities could hide who is meant.
 """

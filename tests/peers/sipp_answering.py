@@ -37,6 +37,21 @@ class Message:
         return str(value).strip()
 
 
+def messages_of(log: Path) -> list[Message]:
+    """What SIPp's -trace_msg wrote, in order."""
+    text = log.read_bytes().decode().replace("\r\n", "\n")
+    entries = list(_ENTRY.finditer(text))
+    ends = [entry.start() for entry in entries[1:]] + [len(text)]
+    return [
+        Message(
+            at_ns=int(datetime.fromisoformat(entry[1]).astimezone().timestamp() * 1e9),
+            received=entry[2] == "received",
+            text=text[entry.end() : end].strip("\n"),
+        )
+        for entry, end in zip(entries, ends, strict=True)
+    ]
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that is free for UDP and TCP alike."""
     while True:
@@ -94,17 +109,7 @@ class Sipp:
 
     def messages(self) -> list[Message]:
         """All that was received and sent, in order; after its end."""
-        log = self._log.read_bytes().decode().replace("\r\n", "\n")
-        entries = list(_ENTRY.finditer(log))
-        ends = [entry.start() for entry in entries[1:]] + [len(log)]
-        return [
-            Message(
-                at_ns=int(datetime.fromisoformat(entry[1]).astimezone().timestamp() * 1e9),
-                received=entry[2] == "received",
-                text=log[entry.end() : end].strip("\n"),
-            )
-            for entry, end in zip(entries, ends, strict=True)
-        ]
+        return messages_of(self._log)
 
     def received(self, method: str) -> Message:
         """The first request of ``method``."""
