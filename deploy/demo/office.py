@@ -200,6 +200,12 @@ class Office:
         )
         opinion = ("--opinion-on", str(today), "--dpia-version", "1")
         self.sipgate("gate", "open", *opinion, login="dpo")
+        self.until_in_force()
+
+    def until_in_force(self) -> None:
+        """Wait until the server goes by the gate's signature: it looks for changes four times a second."""
+        programs = [self.server] if self.server is not None else []
+        wait_until(lambda: b"sipgate_gate_open 1.0" in self.page("metrics").content, "the open gate", 10.0, *programs)
 
     # --- what came of it ----------------------------------------------------------------------------------------------
 

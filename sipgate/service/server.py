@@ -273,7 +273,7 @@ class Server:
 
     def _console_parts(self, health: HealthDesk, mqtt_port: int) -> ConsoleParts:
         stores, metrics = self._stores, CollectorRegistry()
-        register_metrics(metrics, self._stage, self._receiver, self._finishing, self._link, health)
+        register_metrics(metrics, self._stage, self._receiver, self._finishing, self._link, health, self._keeper)
         workstations = stores.register.workstations
         routes = workstation_routes(
             WorkstationParts(

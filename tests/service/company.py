@@ -90,6 +90,7 @@ class Company(Office):
     def open_gate(self) -> None:
         """The DPO signs over what is enrolled."""
         self.sipgate("gate", "open", "--opinion-on", str(today()), "--dpia-version", "1", login="dpo")
+        self.until_in_force()
 
     # --- over the wire ------------------------------------------------------------------------------------------------
 
