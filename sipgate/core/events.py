@@ -41,6 +41,7 @@ class StreamOffer:
     """One RTP stream that the peer offers to send: where it comes from, what it carries, whose voice it is.
 
     ``payload_types`` maps RTP payload types to encoding names as in SDP (``PCMU``, ``PCMA``, ``telephone-event``).
+    ``rtcp``: where the peer wants receiver reports; None: nowhere. ``rtcp_mux``: RTCP shares the port (RFC 5761).
     """
 
     label: str
@@ -48,6 +49,8 @@ class StreamOffer:
     address: str
     port: int
     payload_types: tuple[tuple[int, str], ...]
+    rtcp_mux: bool = False
+    rtcp: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,17 @@ import socket
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
-from sipgate.media.frames import LEGS, UNIT_BYTES, WINDOW_SAMPLES
+from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
 from sipgate.media.place import NOWHERE, Timelines
-from sipgate.media.recvmmsg import PAD, ROWS, Batch, source_words
+from sipgate.media.recvmmsg import PAD, ROWS, SLOT, Batch, source_words
+from sipgate.media.reports import Reports
+from sipgate.media.rtcp import SHORTEST
 from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store
 
 NEVER: Final = np.iinfo(np.int64).max
@@ -47,6 +49,8 @@ class Statistics:
     foreign: int = 0
     """From elsewhere than the offer says."""
     malformed: int = 0
+    control: int = 0
+    """RTCP on the port of the RTP (RFC 5761)."""
     idle: int = 0
     """Of no recording, or outside [answer, hangup]."""
     other: int = 0
@@ -54,6 +58,13 @@ class Statistics:
     misplaced: int = 0
     """Too late, or with a timestamp that cannot be."""
     dropped: int = 0
+
+
+class ReportWay(NamedTuple):
+    """Through which socket of ours, and where to, a stream's receiver reports go."""
+
+    through: socket.socket
+    to: tuple[str, int]
 
 
 class Drain:
@@ -70,6 +81,7 @@ class Drain:
         """By call: the sample up to which windows are sealed."""
         self._batch = Batch()
         self._timelines = Timelines(streams)
+        self._reports = Reports(streams)
         self._events: dict[int, deque[tuple[int, int]]] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._free: list[int] = []
@@ -99,6 +111,7 @@ class Drain:
             size = len(self.call)
             self._make_tables(2 * size)
             self._timelines.grow()
+            self._reports.grow()
             for name, table in old.items():
                 getattr(self, name)[:size] = table
             self._free = list(range(2 * size - 1, size - 1, -1))
@@ -108,6 +121,7 @@ class Drain:
         self.mute(stream)
         self._sockets[stream] = sock
         self._timelines.begin(stream)
+        self._reports.begin(stream)
         self._events[stream] = deque(maxlen=8)
         return stream
 
@@ -124,13 +138,29 @@ class Drain:
         for payload_type, codec in payload_types.items():
             self._codecs[stream, payload_type & 0x7F] = codec
 
+    def report(self, stream: int, way: ReportWay | None, now_ns: int) -> None:
+        """Send the stream's receiver reports this way from now on; None: none."""
+        if way is None:
+            self._reports.forget(stream)
+        else:
+            self._reports.aim(stream, way.through, way.to, now_ns, apart=way.through is not self._sockets[stream])
+
+    def send_reports(self, clock_ns: int, now_ns: int) -> bool:
+        """Send some of the reports that are due; False when none is. ``clock_ns``, ``now_ns``: as for ``some``."""
+        due = self._reports.due(now_ns)
+        if due.size:
+            permitted = self._open[due] & (self.answered[due] <= now_ns) & (self.heard[due] > 0)
+            self._reports.send(due, permitted, self._timelines.counts(due), now_ns, clock_ns)
+        return bool(due.size)
+
     def silence(self, stream: int) -> None:
         """Accept nothing for now: the peer says that it does not send."""
         self._open[stream] = False
+        self._reports.forget(stream)
 
     def mute(self, stream: int) -> None:
         """Part from the call: what comes is read and forgotten."""
-        self._open[stream] = False
+        self.silence(stream)
         self.call[stream] = _NO_CALL
         self.answered[stream] = self.ended[stream] = NEVER
 
@@ -181,8 +211,10 @@ class Drain:
         batch, filled = self._batch, self._batch.filled
         headers, lengths = batch.headers[:filled], batch.lengths
         arrivals = batch.arrivals(now_ns - clock_ns) + clock_ns
-        rtp = (lengths >= _RTP_HEADER) & (headers["first"] >> 6 == 2)
+        version2 = headers["first"] >> 6 == 2
         ours = self._open[stream] & ((batch.names[:filled] & self._mask[stream]) == self._expected[stream]).all(axis=1)
+        control = self._control(version2 & ours & (lengths >= SHORTEST), stream, arrivals)
+        rtp = (lengths >= _RTP_HEADER) & version2 & ~control
         heard = (rtp & ours) | (self.call[stream] == _NO_CALL)
         np.maximum.at(self.heard, stream[heard], arrivals[heard])
         at, sizes = self._payloads(headers["first"], lengths, rtp)
@@ -197,7 +229,8 @@ class Drain:
         self.statistics = replace(
             old,
             received=old.received + filled,
-            malformed=old.malformed + filled - counts[0],
+            control=old.control + int(np.count_nonzero(control)),
+            malformed=old.malformed + filled - counts[0] - int(np.count_nonzero(control)),
             foreign=old.foreign + counts[0] - counts[1],
             idle=old.idle + counts[1] - counts[2],
             other=old.other + counts[2] - counts[3],
@@ -205,6 +238,17 @@ class Drain:
             kept=old.kept + kept,
         )
         return digits
+
+    def _control(self, valid: npt.NDArray[np.bool_], stream: Ints, arrivals: Ints) -> npt.NDArray[np.bool_]:
+        """Which rows are RTCP (RFC 5761 §4: a second byte of 192 to 223, unless it was offered as a payload type)."""
+        second = self._batch.headers["second"][: self._batch.filled]
+        control: npt.NDArray[np.bool_] = valid & (second & 0xE0 == 0xC0)
+        if control.any():
+            control &= self._codecs[stream, second & 0x7F] == ABSENT
+            for row in np.flatnonzero(control):
+                end = PAD + min(int(self._batch.lengths[row]), SLOT)
+                self._reports.control(int(stream[row]), self._batch.slots[row, PAD:end].tobytes(), int(arrivals[row]))
+        return control
 
     def _payloads(self, first: Bytes, lengths: Ints, rtp: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Where each row's payload begins in its slot, and its size; CSRCs, extension and padding are rare."""
@@ -247,6 +291,7 @@ class Drain:
         headers = self._batch.headers[chosen]
         ssrcs, sequences, stamps = (headers[name].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
         since = arrivals[chosen] - self.answered[streams]
+        self._reports.hear(streams[sound], ssrcs[sound], stamps[sound], since[sound] // SAMPLE_NS)
         positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sizes[chosen], sound)
         calls = self.call[streams]
         high = self.high[calls]

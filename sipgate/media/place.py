@@ -190,6 +190,20 @@ class Timeline:
         return self.anchor.position
 
 
+class Counts(NamedTuple):
+    """By stream, of the SSRC in force: what its sequence numbers say. ``highest`` counts on beyond 65535 (extended, RFC
+    3550 §6.4.1); ``received`` with duplicates, so it can be more than were expected."""
+
+    ssrc: Ints
+    base: Ints
+    highest: Ints
+    received: Ints
+
+    def only(self, chosen: Flags) -> Counts:
+        """Some of the streams."""
+        return Counts(*(column[chosen] for column in self))
+
+
 class Timelines:
     """The timelines of all streams: by arithmetic on arrays for those that agree with their anchors, which is most."""
 
@@ -220,6 +234,11 @@ class Timelines:
     def lost(self, stream: int) -> int:
         """Packets missing in the stream's sequence numbers so far."""
         return self._timeline(stream).lost
+
+    def counts(self, streams: Ints) -> Counts:
+        """What receiver reports say; all zero for a stream that was never heard."""
+        base = np.array([self._careful[int(stream)].base for stream in streams], dtype=np.int64)
+        return Counts(self._ssrc[streams], base, self._highest[streams], self._counted[streams])
 
     def positions(
         self, streams: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, arrivals: Ints, sizes: Ints, sound: Flags

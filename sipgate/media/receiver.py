@@ -28,7 +28,7 @@ from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media import recvmmsg
 from sipgate.media.codecs import codec_number
-from sipgate.media.drain import Digit, Drain, Statistics
+from sipgate.media.drain import Digit, Drain, ReportWay, Statistics
 from sipgate.media.live import LiveRecording, LiveStream
 from sipgate.media.ports import PortPool
 
@@ -77,6 +77,7 @@ class Receiver:
         self._lock = threading.Lock()
         self._recordings: dict[str, LiveRecording] = {}
         self._sockets: dict[int, socket.socket] = {}
+        self._controls: dict[int, socket.socket] = {}
         self._owners: dict[int, LiveStream] = {}
         self._sinks: list[_Sink] = []
         self._dropped: dict[int, int] = {}
@@ -112,10 +113,8 @@ class Receiver:
                 self._failed(live, LiveRecording.interrupt, self._now_ns())
                 if live.recording in self._recordings:
                     self._part(live)
-            for row, sock in self._sockets.items():
-                self._drain.remove(row)
-                sock.close()
-            self._sockets.clear()
+            for row in list(self._sockets):
+                self._close_row(row)
             self._owners.clear()
             self._sinks.clear()
 
@@ -223,16 +222,18 @@ class Receiver:
         for offer in offers:
             stream = live.streams.get(offer.label)
             if stream is None:
-                stream = self._bind(live, offer.label)
+                stream = self._bind(live, offer)
             self._point(live, stream, offer)
         return tuple(live.streams[offer.label].port for offer in offers)
 
-    def _bind(self, live: LiveRecording, label: str) -> LiveStream:
-        sock = self._pool.bind()
+    def _bind(self, live: LiveRecording, offer: StreamOffer) -> LiveStream:
+        sock, control = self._pool.bind(multiplexed=offer.rtcp_mux)
         row = self._drain.add(sock)
         stream = LiveStream(row, int(sock.getsockname()[1]), live.recording)
         self._sockets[row] = sock
-        self._owners[row] = live.streams[label] = stream
+        if control is not None:
+            self._controls[row] = control
+        self._owners[row] = live.streams[offer.label] = stream
         self._drain.call[row] = live.call
         if live.answered_at_ns is not None:
             self._drain.answered[row] = live.answered_at_ns
@@ -251,6 +252,9 @@ class Receiver:
             self._drain.listen(stream.row, (offer.address, offer.port), codecs)
         except ValueError as error:
             raise MediaError("a stream comes from an address of another family than media.address") from error
+        through = self._sockets[stream.row] if offer.rtcp_mux else self._controls.get(stream.row)
+        way = ReportWay(through, offer.rtcp) if through is not None and offer.rtcp is not None else None
+        self._drain.report(stream.row, way, self._now_ns())
 
     def _part(self, live: LiveRecording) -> None:
         """The recording is no longer received; its sockets become sinks."""
@@ -270,8 +274,13 @@ class Receiver:
 
     def _close(self, sink: _Sink) -> None:
         self._sinks.remove(sink)
-        self._drain.remove(sink.row)
-        self._sockets.pop(sink.row).close()
+        self._close_row(sink.row)
+
+    def _close_row(self, row: int) -> None:
+        self._drain.remove(row)
+        self._sockets.pop(row).close()
+        if row in self._controls:
+            self._controls.pop(row).close()
 
     def _failed(self, live: LiveRecording, work: Callable[[LiveRecording, int], None], at_ns: int) -> bool:
         """Do what writes to the live file; when the disk refuses, part from the recording: nothing is half kept."""
@@ -303,6 +312,7 @@ class Receiver:
     def _tick(self, *, slow: bool) -> None:
         events: list[DigitPressed | MediaFailed | Silent] = list(self._drain_all())
         events += self._each(LiveRecording.advance)
+        self._send_reports()
         if slow:
             with self._lock:
                 events += self._housekeep(self._now_ns())
@@ -334,6 +344,12 @@ class Receiver:
                 events += self._named(self._drain_pass(self._round))
             passes -= 1
         return events
+
+    def _send_reports(self) -> None:
+        more = True
+        while more:
+            with self._lock:
+                more = self._drain.send_reports(self._clock_ns(), self._now_ns())
 
     def _drain_pass(self, queue: deque[int]) -> list[Digit]:
         return self._drain.some(queue, self._clock_ns(), self._now_ns())

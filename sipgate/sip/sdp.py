@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sipgate.errors import SdpError
+from sipgate.sip import sdp_rtcp
 
 MAX_STREAMS = 8  # a conference's; further m-lines are answered with port 0
 
@@ -44,6 +45,7 @@ class MediaLine:
     direction: str
     label: str | None
     payload_types: tuple[tuple[int, str], ...]
+    rtcp: sdp_rtcp.Rtcp = sdp_rtcp.UNKNOWN
 
     @property
     def wanted(self) -> bool:
@@ -80,7 +82,8 @@ def parse(data: bytes) -> Description:
     if not any(line.startswith("o=") and _ORIGIN.fullmatch(line[2:]) for line in session):
         raise SdpError("o= is missing or malformed")
     address, direction = _address(session), _direction(session) or "sendrecv"
-    return Description(tuple(_media(index, section, address, direction) for index, section in enumerate(sections)))
+    media = (_media(index, section, address, direction) for index, section in enumerate(sections))
+    return Description(tuple(_reported(line, session, sections[line.index]) for line in media))
 
 
 def answer(offered: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
@@ -117,6 +120,10 @@ def _received(port: int, types: Sequence[tuple[int, str]]) -> list[str]:
     return [*lines, "a=recvonly"]
 
 
+def _reported(line: MediaLine, session: Sequence[str], section: Sequence[str]) -> MediaLine:
+    return replace(line, rtcp=sdp_rtcp.read(session, section, line.address, line.port))
+
+
 def _answered(line: MediaLine, port: int) -> list[str]:
     label = [] if line.label is None else [f"a=label:{line.label}"]
     if port == 0:
@@ -124,7 +131,8 @@ def _answered(line: MediaLine, port: int) -> list[str]:
     *lines, _ = _received(port, line.payload_types)
     # RFC 3264 §6.1: to an inactive or recvonly offer there is nothing that we could receive.
     receives = line.direction in {"sendonly", "sendrecv"}
-    return [*lines, *label, "a=recvonly" if receives else "a=inactive"]
+    multiplexed = ["a=rtcp-mux"] if line.rtcp.multiplexed else []
+    return [*lines, *multiplexed, *label, "a=recvonly" if receives else "a=inactive"]
 
 
 def _media(index: int, section: list[str], address: str | None, direction: str) -> MediaLine:

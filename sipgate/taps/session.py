@@ -88,7 +88,17 @@ class Session:
             name, address = self._name(label), line.address or ""
             if address in _ON_HOLD and name in before:
                 address = before[name].address
-            found.append(StreamOffer(name, self.label_sides[label], address, line.port, line.payload_types))
+            found.append(
+                StreamOffer(
+                    name,
+                    self.label_sides[label],
+                    address,
+                    line.port,
+                    line.payload_types,
+                    rtcp_mux=line.rtcp.multiplexed,
+                    rtcp=line.rtcp.to,
+                )
+            )
         return tuple(found)
 
     def take_answer(self, answer: sdp.Description) -> tuple[StreamOffer, ...]:

@@ -109,11 +109,20 @@ def test_a_mixed_stream_is_kept_as_one_and_its_keys_count_for_both_sides(
     assert {e.side for e in events.so_far() if isinstance(e, DigitPressed)} == set(Side)
 
 
-def test_rtp_is_received_on_even_ports_whose_odd_neighbour_stays_free(call: Call) -> None:
-    for port in call.open():
-        assert port % 2 == 0
+def test_rtp_is_received_on_even_ports_and_rtcp_on_the_odd_one_above(call: Call) -> None:
+    ports = call.open()
+    assert {port % 2 for port in ports} == {0}
+    for port in (port + 1 for port in ports):
         with socket.socket(type=socket.SOCK_DGRAM) as rtcp:
-            rtcp.bind(("127.0.0.1", port + 1))
+            rtcp.connect(("127.0.0.1", port))
+            rtcp.send(b"x")
+            rtcp.send(b"no ICMP error says that nobody is there")
+
+
+def test_where_rtcp_shares_the_port_a_stream_needs_one_and_odd_ones_do(receiver: Receiver, tmp_path: Path) -> None:
+    offers = [StreamOffer(str(n), Side(n), "127.0.0.1", 40000 + n, ((0, "PCMU"),), rtcp_mux=True) for n in (0, 1)]
+    first, second = receiver.open("00" * 16, offers, bytes(32), tmp_path)
+    assert second == first + 1
 
 
 def test_a_port_is_used_again_only_after_the_old_sender_was_quiet(events: Events, tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ class Voice:
         self._socket.bind(("127.0.0.1", 0))
 
     @property
+    def socket(self) -> socket.socket:
+        """To hear what comes back."""
+        return self._socket
+
+    @property
     def port(self) -> int:
         """Whence it sends."""
         return int(self._socket.getsockname()[1])

@@ -118,3 +118,39 @@ def test_lines_may_end_in_a_line_feed_alone_and_ipv6_is_answered_in_kind() -> No
 def test_a_malformed_description_is_refused_and_the_line_named(data: bytes, named: str) -> None:
     with pytest.raises(SdpError, match=named):
         sdp.parse(data)
+
+
+@pytest.mark.parametrize(
+    ("lines", "multiplexed", "to"),
+    [
+        ("", False, ("192.0.2.1", 40001)),
+        ("a=rtcp:41000", False, ("192.0.2.1", 41000)),
+        ("a=rtcp:41000 IN IP4 192.0.2.1", False, ("192.0.2.1", 41000)),
+        ("a=rtcp:41000 IN IP4 192.0.2.99", False, None),  # somebody else, who has asked for nothing
+        ("a=rtcp:99999", False, None),
+        ("a=rtcp-mux", True, ("192.0.2.1", 40000)),
+        ("a=rtcp-mux\na=rtcp:41000", True, ("192.0.2.1", 40000)),
+        ("b=RR:0", False, None),
+        ("b=RR:4000", False, ("192.0.2.1", 40001)),
+        ("c=IN IP4 0.0.0.0\na=rtcp-mux", True, None),
+    ],
+)
+def test_receiver_reports_go_where_the_m_line_says(lines: str, multiplexed: bool, to: tuple[str, int] | None) -> None:
+    offered = sdp.parse(
+        f"v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=audio 40000 RTP/AVP 0\n{lines}".encode()
+    )
+    assert (offered.media[0].rtcp.multiplexed, offered.media[0].rtcp.to) == (multiplexed, to)
+    assert (b"a=rtcp-mux" in sdp.answer(offered, "192.0.2.2", [30000], 1, 1)) == multiplexed
+
+
+def test_reports_that_the_session_does_not_want_are_wanted_where_an_m_line_says_so() -> None:
+    head = "v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nb=RR:0\nt=0 0\n"
+    offered = sdp.parse(f"{head}m=audio 40000 RTP/AVP 0\nm=audio 40002 RTP/AVP 0\nb=RR:800\n".encode())
+    assert [line.rtcp.to for line in offered.media] == [None, ("192.0.2.1", 40003)]
+
+
+def test_a_port_that_is_refused_is_not_multiplexed() -> None:
+    offered = sdp.parse(
+        b"v=0\no=- 1 1 IN IP4 192.0.2.1\ns=-\nc=IN IP4 192.0.2.1\nt=0 0\nm=video 40000 RTP/AVP 31\na=rtcp-mux\n"
+    )
+    assert b"a=rtcp-mux" not in sdp.answer(offered, "192.0.2.2", [], 1, 1)
