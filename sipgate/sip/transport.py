@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from typing import cast
@@ -22,6 +23,8 @@ from sipgate.sip.uas import UserAgentServer
 
 Bound = tuple[str, str, int]
 
+_LARGEST = 65_535  # bytes of a datagram
+_AT_ONCE = 16  # datagrams, before connections and timers have their turn
 _RECEIVE_BUFFER = 4 << 20  # bytes: a second of 1000 INVITEs, should the loop be busy
 _PARTIAL_SECONDS = 64 * T1 / 1e9  # a message that has begun must end within it
 _HANDSHAKE_SECONDS = 10.0
@@ -49,7 +52,7 @@ class SipTransport:
         self._handle = handle
         self._channels = count(1)
         self._listeners: dict[int, Bound] = {}
-        self._datagrams: dict[int, asyncio.DatagramTransport] = {}
+        self._datagrams: dict[int, _Datagrams] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: dict[int, asyncio.Transport] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -58,16 +61,12 @@ class SipTransport:
 
     async def bind(self, transport: str, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen; ``tls`` for transport "tls". Raises OSError when the port is taken or the address is not ours."""
-        loop = asyncio.get_running_loop()
         channel = next(self._channels)
         if transport == "udp":
-            endpoint, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self, channel), local_addr=(address, port)
-            )
-            self._datagrams[channel] = endpoint
-            listening: socket.socket = endpoint.get_extra_info("socket")
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+            listening = udp_socket(address, port)
+            self._datagrams[channel] = _Datagrams(self, channel, listening)
         else:
+            loop = asyncio.get_running_loop()
             timeout = None if tls is None else _HANDSHAKE_SECONDS
             server = await loop.create_server(
                 lambda: _Connection(self, transport, channel), address, port, ssl=tls, ssl_handshake_timeout=timeout
@@ -86,8 +85,10 @@ class SipTransport:
             self._timer.cancel()
         for server in self._servers:
             server.close()
-        for transport in (*self._datagrams.values(), *self._connections.values()):
-            transport.close()
+        for datagrams in self._datagrams.values():
+            datagrams.close()
+        for connection in self._connections.values():
+            connection.close()
         await asyncio.sleep(0)  # asyncio closes the sockets in the loop's next round
 
     def local(self, flow: Flow) -> Bound:
@@ -113,7 +114,7 @@ class SipTransport:
         for data, flow in self.uas.outgoing():
             datagrams = self._datagrams.get(flow.channel)
             if datagrams is not None:
-                datagrams.sendto(data, (flow.address, flow.port))
+                datagrams.send(data, (flow.address, flow.port))
             elif (connection := self._connections.get(flow.channel)) is not None:
                 connection.write(data)
         self._wake()
@@ -155,16 +156,48 @@ class SipTransport:
         self.flush()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    """One UDP socket."""
+def udp_socket(address: str, port: int) -> socket.socket:
+    """A bound socket that never blocks. Raises OSError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
-    def __init__(self, shell: SipTransport, channel: int) -> None:
-        self._shell = shell
-        self._channel = channel
 
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+class _Datagrams:
+    """One UDP socket. It is read here, as asyncio's own transport takes one datagram for every round of its loop."""
+
+    def __init__(self, shell: SipTransport, channel: int, sock: socket.socket) -> None:
+        self._shell, self._channel, self._socket = shell, channel, sock
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(sock, self._read)
+
+    def send(self, data: bytes, address: tuple[str, int]) -> None:
+        """Send, or lose it, as datagrams may be lost: SIP repeats what matters."""
+        with suppress(OSError):
+            self._socket.sendto(data, address)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _read(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                data, address = self._socket.recvfrom(_LARGEST)
+            except OSError:  # nothing waits; or an ICMP message about what was sent, which is cleared by being read
+                return
+            self._received(data, address)
+
+    def _received(self, data: bytes, address: tuple[str, int]) -> None:
         """One datagram is one message; a blank one is a keep-alive."""
-        flow = Flow("udp", self._channel, addr[0], addr[1])
+        flow = Flow("udp", self._channel, address[0], address[1])
         if self._shell.admits(flow) and not data.isspace():
             self._shell.take(data, flow)
 

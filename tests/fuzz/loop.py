@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,12 +17,13 @@ Sent = list[tuple[str, bytes]]
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """``now_ns`` is the time. ``datagrams`` and ``streams`` make the protocols of the sockets that were asked for."""
+    """``now_ns`` is the time. ``streams`` makes the protocol of a connection; ``receive`` gives a datagram."""
 
     def __init__(self) -> None:
         self.now_ns = 1_800_000_000 * SECOND
         self.sent: Sent = []
-        self.datagrams: Any = None
+        self._datagrams = Datagrams(self)
+        self._read: Callable[[], None] = lambda: None
         self.streams: Callable[[], Any] | None = None
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._serial = 0
@@ -80,9 +82,20 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         done.set_result(self.finish(coro))
         return done
 
-    async def create_datagram_endpoint(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
-        self.datagrams = protocol_factory()
-        return Wire(self, "udp"), self.datagrams
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]  # the same
+        self._read = callback
+
+    def remove_reader(self, fd: Any) -> bool:
+        return True
+
+    def udp_socket(self, *_: object) -> Datagrams:
+        """In place of the transport's."""
+        return self._datagrams
+
+    def receive(self, data: bytes, source: tuple[str, int]) -> None:
+        """A datagram comes."""
+        self._datagrams.waiting.append((data, source))
+        self._read()
 
     async def create_server(self, protocol_factory: Any, *_: Any, **__: Any) -> Any:
         self.streams = protocol_factory
@@ -107,23 +120,42 @@ class _Socket:
         return "127.0.0.1", 5060
 
 
-class Wire(asyncio.DatagramTransport, asyncio.Transport):
-    """One socket's other end: what is sent goes to the loop's ``sent``, with the kind of the socket."""
+class Datagrams(_Socket):
+    """A UDP socket: what ``waiting`` holds is received, what is sent goes to the loop's ``sent``."""
 
-    def __init__(self, loop: VirtualLoop, kind: str) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.waiting: deque[tuple[bytes, tuple[str, int]]] = deque()
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        """As a socket that does not block."""
+        if not self.waiting:
+            raise BlockingIOError
+        data, source = self.waiting.popleft()
+        return data[:size], source
+
+    def sendto(self, data: bytes, _: object) -> None:
+        """To nobody."""
+        self._loop.sent.append(("udp", data))
+
+    def close(self) -> None:
+        """It was never open."""
+
+
+class Wire(asyncio.Transport):
+    """A connection's other end: what is sent goes to the loop's ``sent``."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
-        self._loop, self._kind = loop, kind
+        self._loop = loop
         self.closed = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         known = {"socket": _Socket(), "sockname": ("127.0.0.1", 5060), "peername": ("127.0.0.1", 40000)}
         return known.get(name, default)
 
-    def sendto(self, data: Any, addr: Any = None) -> None:
-        self._loop.sent.append((self._kind, bytes(data)))
-
     def write(self, data: Any) -> None:
-        self._loop.sent.append((self._kind, bytes(data)))
+        self._loop.sent.append(("tcp", bytes(data)))
 
     def close(self) -> None:
         self.closed = True

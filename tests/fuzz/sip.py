@@ -28,7 +28,7 @@ import structlog
 from sipgate import config
 from sipgate.core.events import Ended, Event, Offered, PartiesChanged, StreamsChanged
 from sipgate.errors import SdpError
-from sipgate.sip import sdp
+from sipgate.sip import sdp, transport
 from sipgate.sip.call import Over
 from sipgate.sip.message import PHRASES
 from sipgate.taps import siprec
@@ -110,17 +110,17 @@ class Play:
         return text
 
     def _datagram(self, rest: bytes) -> None:
-        self.loop.datagrams.datagram_received(self._message(rest), PEER)
+        self.loop.receive(self._message(rest), PEER)
 
     def _from_stranger(self, rest: bytes) -> None:
         before = len(self.loop.sent)
-        self.loop.datagrams.datagram_received(self._message(rest), STRANGER)
+        self.loop.receive(self._message(rest), STRANGER)
         assert len(self.loop.sent) == before, "a stranger was answered"
 
     def _streamed(self, rest: bytes) -> None:
         if self._stream is None and self.loop.streams is not None:
             self._stream = self.loop.streams()
-            self._stream.connection_made(Wire(self.loop, "tcp"))
+            self._stream.connection_made(Wire(self.loop))
         self._stream.data_received(self._message(rest))
 
     def _connection_lost(self, rest: bytes) -> None:
@@ -231,12 +231,16 @@ def _check_message(data: bytes) -> None:
 
 def take(data: bytes) -> int:
     """Perform a play; how many messages it had."""
-    structlog.configure(processors=[_keep_complaint])
-    siprec._reaches = _reaches
     play = Play()
+    before = siprec._reaches, transport.udp_socket, structlog.get_config()["processors"]
+    siprec._reaches = _reaches
+    transport.udp_socket = play.loop.udp_socket  # type: ignore[assignment]  # as much of a socket as is asked for
+    structlog.configure(processors=[_keep_complaint])
     asyncio._set_running_loop(play.loop)
     try:
         play.perform(data)
     finally:
         asyncio._set_running_loop(None)
+        siprec._reaches, transport.udp_socket, processors = before
+        structlog.configure(processors=processors)
     return play.messages
