@@ -21,6 +21,9 @@ _UNKNOWN_HOST = ".invalid"
 """RFC 3323 §4.1.1.3, RFC 2606 §2: a host of this domain is nobody's."""
 _ADDRESSED_SCHEMES = frozenset({"sip", "sips", "tel", "h323", "im", "pres", "xmpp", "mailto", "callto"})
 _OTHER_SCHEMES = frozenset({"urn", "http", "https", "cid", "data"})
+_DIALLABLE = re.compile(r"[+0-9*#-]+")
+_UNBRACKETED = re.compile(r"[\s\"]((?:sips?|tel):\S+)$", re.IGNORECASE)
+_ZEROS = re.compile(r"\+?0{4,}")
 _MARK = "-_.!~*'()&=+$,;?/"
 """What stands unescaped in a user part (RFC 3261 §25.1, unreserved and user-unreserved)."""
 
@@ -62,7 +65,7 @@ def identities_of(uri: str, country: str) -> frozenset[Identity]:
     if at:
         return _of_address(user, host_part, country)
     # No user: a host, which identifies nobody, but some equipment leaves the host out instead.
-    if not re.fullmatch(r"[+0-9*#-]+", rest.partition(";")[0]) and (scheme or _is_host_address(rest)):
+    if not _DIALLABLE.fullmatch(rest.partition(";")[0]) and (scheme or _is_host_address(rest)):
         return frozenset()
     return _of_subscriber(rest.partition("?")[0], country)
 
@@ -73,7 +76,7 @@ def bare_uri(text: str) -> str:
     opened = text.rfind("<")
     if opened >= 0:
         return text[opened + 1 :].partition(">")[0].strip()
-    unbracketed = re.search(r"[\s\"]((?:sips?|tel):\S+)$", text, re.IGNORECASE)
+    unbracketed = _UNBRACKETED.search(text)
     return unbracketed[1] if unbracketed else text.rstrip(">")
 
 
@@ -130,7 +133,7 @@ def user_of(user_info: str) -> str:
 
 def _is_nobody(user: str) -> bool:
     """Whether equipment that knows no caller writes this (all zeros: FreeSWITCH and others)."""
-    return user in _ANONYMOUS_USERS or re.fullmatch(r"\+?0{4,}", compact(user)) is not None
+    return user in _ANONYMOUS_USERS or _ZEROS.fullmatch(compact(user)) is not None
 
 
 def _of_subscriber(text: str, country: str) -> frozenset[Identity]:

@@ -19,6 +19,7 @@ SIGNIFICANT = 6
 """As many last digits tell a public line from another: fewer are an extension, which only equals itself."""
 
 _NUMBER = re.compile(r"\+?[0-9*#]{1,20}")
+_DIGITS = re.compile(r"\+?[0-9]+")
 _DIALLED_MINIMUM = 7
 _SEPARATORS = re.compile(r"[\s.\-()/]")
 _DASHES = str.maketrans({"\u2212": "-", "\u00ad": None})
@@ -94,7 +95,7 @@ def parse_public(text: str, country: str) -> Number | None:
 
 
 def _possible(dialled: str, country: str) -> Number | None:
-    if len(dialled) < _DIALLED_MINIMUM or not re.fullmatch(r"\+?[0-9]+", dialled):
+    if len(dialled) < _DIALLED_MINIMUM or not _DIGITS.fullmatch(dialled):
         return None
     try:
         parsed = phonenumbers.parse(dialled, country)

@@ -16,6 +16,8 @@ METADATA = frozenset({"application/rs-metadata+xml", "application/rs-metadata"})
 ACCEPT = "application/sdp, application/rs-metadata+xml, multipart/mixed"
 
 _REST_OF_LINE = re.compile(rb"(--)?[ \t]*(?=\r?\n|\Z)")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n")
+_FOLD = re.compile(r"\r?\n[ \t]+")
 _MAX_PARTS = 16
 _MAX_DEPTH = 3
 _TYPE = re.compile(r"\s*([A-Za-z0-9!#$&^_.+\-]+/[A-Za-z0-9!#$&^_.+\-]+)\s*")
@@ -141,12 +143,12 @@ def _part(text: bytes) -> tuple[dict[str, str], bytes]:
     text = text[2:] if text.startswith(b"\r\n") else text[1:]
     if text.startswith((b"\r\n", b"\n")):
         return {}, text.lstrip(b"\r").removeprefix(b"\n")
-    blank = re.search(rb"\r?\n\r?\n", text)
+    blank = _BLANK_LINE.search(text)
     if blank is None:
         raise MultipartError("a body part has no empty line after its header")
-    head = re.sub(r"\r?\n[ \t]+", " ", text[: blank.start()].decode("utf-8", "surrogateescape"))
+    head = _FOLD.sub(" ", text[: blank.start()].decode("utf-8", "surrogateescape"))
     fields: dict[str, str] = {}
-    for line in re.split(r"\r?\n", head):
+    for line in head.replace("\r\n", "\n").split("\n"):
         name, colon, value = line.partition(":")
         if not colon:
             raise MultipartError("a line of a body part's header is no header field")

@@ -16,8 +16,8 @@ document with a DTD is never read: entities could hide who is meant.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import unescape
@@ -219,13 +219,18 @@ def _parse(text: bytes | str) -> Element:
     # ElementTree's own parser cannot refuse a DTD; expat's handlers into its builder can, and cost a third of it.
     builder = TreeBuilder()
     parser = ParserCreate()
-    parser.StartElementHandler = lambda tag, attributes: builder.start(tag.rpartition(":")[2].lower(), attributes)
-    parser.EndElementHandler = lambda tag: builder.end(tag.rpartition(":")[2].lower())
+    parser.StartElementHandler = lambda tag, attributes: builder.start(_local(tag), attributes)
+    parser.EndElementHandler = lambda tag: builder.end(_local(tag))
     parser.CharacterDataHandler = builder.data
     parser.StartDoctypeDeclHandler = _refuse_dtd
     parser.buffer_text = True
     parser.Parse(text, True)
     return builder.close()
+
+
+@lru_cache(maxsize=256)  # the names of elements, that is, never of people
+def _local(tag: str) -> str:
+    return tag.rpartition(":")[2].lower()
 
 
 def _refuse_dtd(*_: object) -> None:
@@ -257,5 +262,7 @@ def _id(element: Element, kind: str) -> str:
 
 
 def _child_text(element: Element, name: str) -> str | None:
-    found: Iterable[Element] = (child for child in element if child.tag == name)
-    return next(((child.text or "").strip() or None for child in found), None)
+    for child in element:
+        if child.tag == name:
+            return (child.text or "").strip() or None
+    return None

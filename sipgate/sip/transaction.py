@@ -144,6 +144,11 @@ ENTERING: Mapping[tuple[int, State], tuple[tuple[Input, int, int | None], ...]] 
     (id(NON_INVITE_CLIENT), _S.TRYING): ((_I.TIMER_E, T1, None), (_I.TIMER_F, 64 * T1, 64 * T1)),
     (id(NON_INVITE_CLIENT), _S.COMPLETED): ((_I.TIMER_K, T4, 0),),
 }
+_TIMERS_OF: Mapping[int, tuple[Input, ...]] = {
+    id(INVITE_SERVER): (_I.TIMER_G, _I.TIMER_H, _I.TIMER_I, _I.TIMER_L),
+    id(NON_INVITE_SERVER): (_I.TIMER_J,),
+    id(NON_INVITE_CLIENT): (_I.TIMER_E, _I.TIMER_F, _I.TIMER_K),
+}
 _RETRANSMITTING = {_I.TIMER_E, _I.TIMER_G}
 
 Key = tuple[object, ...]
@@ -272,7 +277,7 @@ class Transactions:
             self._forget(transaction)
 
     def _forget(self, transaction: Transaction) -> None:
-        for timer in Input:
+        for timer in _TIMERS_OF[id(transaction.table)]:
             self.timers.stop(transaction, timer)
         del self._by_key[transaction.key]
         merge_key = transaction.merge_key

@@ -321,7 +321,7 @@ class SiprecTap:
 
     def _host_port(self, flow: Flow) -> str:
         _, address, port = self._transport.local(flow)
-        if ip_address(address).is_unspecified:
+        if address in {"0.0.0.0", "::"}:
             address = self._media_address
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
