@@ -15,6 +15,21 @@ as_root() {
     fi
 }
 
+# install_quietly NAME ...: as root, without a question, and without a service of theirs that runs now or at the next boot:
+# tests start what they need themselves. A policy-rc.d that is there already is the machine's own, and stays.
+install_quietly() {
+    local policy=/usr/sbin/policy-rc.d own='' status=0 unit
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy" && own=$policy
+    fi
+    apt-get update && apt-get install -y --no-install-recommends "$@" || status=$?
+    [ -z "$own" ] || rm -f "$own"
+    [ "$status" = 0 ] || return "$status"
+    command -v systemctl >/dev/null || return 0
+    dpkg-query -L "$@" | sed -n 's,^\(/usr\)\?/lib/systemd/system/\([^/@]*\.service\)$,\2,p' | sort -u |
+        while read -r unit; do systemctl disable "$unit" || true; done
+}
+
 # need_packages NAME ...: Debian packages, those that are missing only
 need_packages() {
     local missing=() name
@@ -24,8 +39,8 @@ need_packages() {
     [ ${#missing[@]} = 0 ] && return
     command -v apt-get >/dev/null || fail "this needs Debian's packages: ${missing[*]}"
     say "installing Debian packages: ${missing[*]}"
-    as_root env DEBIAN_FRONTEND=noninteractive sh -c 'apt-get update && apt-get install -y --no-install-recommends "$@"' \
-        apt "${missing[@]}" >>"$setup_log" 2>&1 || fail "apt-get install ${missing[*]}: see $setup_log"
+    as_root env DEBIAN_FRONTEND=noninteractive bash -c "$(declare -f install_quietly); "'install_quietly "$@"' \
+        apt "${missing[@]}" >>"$setup_log" 2>&1 </dev/null || fail "apt-get install ${missing[*]}: see $setup_log"
 }
 
 # is_python_of PROGRAM PYTHON: whether both run and are of one version (3.12 and 3.13 are two, 3.12.1 and 3.12.2 are not)
