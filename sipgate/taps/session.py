@@ -85,9 +85,9 @@ class Session:
         before = {stream.label: stream for stream in self.streams}
         found = []
         for line, label in zip(lines, labels, strict=True):
-            name, address = self._name(label), line.address or ""
+            name, address, rtcp = self._name(label), line.address or "", line.rtcp.to
             if address in _ON_HOLD and name in before:
-                address = before[name].address
+                address, rtcp = before[name].address, before[name].rtcp
             found.append(
                 StreamOffer(
                     name,
@@ -96,7 +96,7 @@ class Session:
                     line.port,
                     line.payload_types,
                     rtcp_mux=line.rtcp.multiplexed,
-                    rtcp=line.rtcp.to,
+                    rtcp=rtcp,
                 )
             )
         return tuple(found)
