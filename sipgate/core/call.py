@@ -23,8 +23,16 @@ Everything not in the table leaves state and world as they are: late and repeate
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
+
+from sipgate.core.events import Party, Side, StreamOffer
+from sipgate.core.policy import FilmPlan, Permitted
+
+TELEPHONE_EVENT = "telephone-event"
+"""RFC 4733 §2.4."""
 
 
 class State(Enum):
@@ -100,3 +108,38 @@ TRANSITIONS: MappingProxyType[tuple[State, Input], Step] = MappingProxyType(
 def step(state: State, happened: Input) -> Step:
     """The next state and what is done; the same state and nothing for what is not in the table."""
     return TRANSITIONS.get((state, happened), (state, ()))
+
+
+UNDER_WAY = frozenset({State.OPENING, State.WAITING, State.RECORDING})
+"""Something of the call is being, or may yet be, recorded."""
+
+FORGOTTEN = frozenset({State.DOOMED, State.ABANDONED, State.SPENT, State.GONE})
+"""Nothing of the call will be kept: it is not decided again, and who takes part is no longer known here."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One permitted session.
+
+    ``filming``: the plan under which a lease is being renewed; ``filmed_on``: the workstation that may hold film of it.
+    ``digits``: the last telephone keys on the owner's side, as many as the key has.
+    """
+
+    session: int
+    connection: str
+    parties: tuple[Party, ...] = field(repr=False)
+    keyed: frozenset[Side]
+    permit: Permitted
+    answered_at_ns: int | None
+    state: State = State.OPENING
+    recording: str | None = None
+    filming: FilmPlan | None = None
+    filmed_on: str | None = None
+    renew_at_ns: int = 0
+    digits: str = field(default="", repr=False)
+
+
+def keyed_sides(streams: Iterable[StreamOffer]) -> frozenset[Side]:
+    """The sides whose telephone keys would be heard; a mixed stream carries those of both."""
+    heard = [s for s in streams if any(name.lower() == TELEPHONE_EVENT for _, name in s.payload_types)]
+    return frozenset(side for s in heard for side in ([s.side] if s.side is not None else Side))

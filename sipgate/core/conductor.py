@@ -6,22 +6,23 @@ parties, streams, policy or reach, and whenever an enrolment begins or ends; den
 happens is the table of ``call``. Such a moment is handled as of itself, however late the deadline or the next event
 comes: what is kept ends with its enrolment to the nanosecond.
 
-A call that is refused leaves nothing here, not even its session number. One that was permitted and is then denied keeps
-its session number until the tap no longer sees it, since its ports are freed then, but nothing of who takes part.
+A call that is refused leaves nothing here, not even its session number (but see ``join`` for what denies). One that was
+permitted and is then denied keeps its session number until the tap no longer sees it, since its ports are freed then,
+but nothing of who takes part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar, assert_never
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, assert_never
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
-from sipgate.core.call import Action, Input, State, step
+from sipgate.core.call import FORGOTTEN, UNDER_WAY, Action, Call, Input, State, keyed_sides, step
+from sipgate.core.join import RACE_NS, Denial, Joined, Joins
 from sipgate.core.policy import (
     Decision,
-    FilmPlan,
     Permitted,
     Policy,
     Protected,
@@ -30,78 +31,35 @@ from sipgate.core.policy import (
     Surroundings,
     decide,
 )
-
-_K = TypeVar("_K")
-
-TELEPHONE_EVENT = "telephone-event"
-"""RFC 4733 §2.4."""
-
-RENEW_NS = 1_500_000_000
-"""How often a film's lease (5 s) is renewed: two renewals may be lost."""
+from sipgate.core.resources import Desks, Places
 
 _DENIES_ALL = frozenset({Reason.UNIDENTIFIED})
 """Refusals in mid-call after which nothing may remain: whoever joined could be protected."""
 
-_UNDER_WAY = frozenset({State.OPENING, State.WAITING, State.RECORDING})
-"""Something of the call is being, or may yet be, recorded."""
 
-_FORGOTTEN = frozenset({State.DOOMED, State.ABANDONED, State.SPENT, State.GONE})
-"""Nothing of the call will be kept: it is not decided again, and who takes part is no longer known here."""
-
-
-@dataclass(slots=True)
-class _Call:
-    """One permitted call.
-
-    ``filming``: the plan under which a lease is being renewed; ``filmed_on``: the workstation that may hold film of it.
-    ``digits``: the last telephone keys on the owner's side, as many as the key has.
-    """
-
-    session: int
-    connection: str
-    parties: tuple[ev.Party, ...] = field(repr=False)
-    keyed: frozenset[ev.Side]
-    permit: Permitted
-    answered_at_ns: int | None
-    state: State = State.OPENING
-    recording: str | None = None
-    filming: FilmPlan | None = None
-    filmed_on: str | None = None
-    renew_at_ns: int = 0
-    digits: str = field(default="", repr=False)
-
-
-def keyed_sides(streams: Iterable[ev.StreamOffer]) -> frozenset[ev.Side]:
-    """The sides whose telephone keys would be heard; a mixed stream carries those of both."""
-    heard = [s for s in streams if any(name.lower() == TELEPHONE_EVENT for _, name in s.payload_types)]
-    return frozenset(side for s in heard for side in ([s.side] if s.side is not None else ev.Side))
-
-
-def _count(table: dict[_K, int], key: _K, by: int) -> None:
-    table[key] = table.get(key, 0) + by
-    if not table[key]:
-        del table[key]
+def _denies(decision: Decision) -> bool:
+    """Whether nothing of the call may remain."""
+    return isinstance(decision, Protected) or (isinstance(decision, Refused) and decision.reason in _DENIES_ALL)
 
 
 class Conductor:
     """Decides for all calls. Not thread-safe: ``service`` calls it from one place."""
 
-    def __init__(self) -> None:
+    def __init__(self, pepper: bytes) -> None:
+        """``pepper``: random bytes of this process alone, for what ``join`` remembers."""
+        self._joins = Joins(pepper)
         self._policy: Policy | None = None
         self._moments: tuple[int, ...] = ()  # at which enrolments of the policy begin or end, those to come, in order
-        self._calls: dict[int, _Call] = {}
-        self._workstations: dict[str, str] = {}
-        self._uncounted: dict[str, _Call] = {}
-        # Of all calls, kept up to date so that a decision costs the same however many there are:
-        self._named: dict[str, _Call] = {}  # by recording
-        self._places: dict[int, int] = {}  # taken, by enrolment: calls under way, and recordings not yet counted
-        self._filming: dict[str, int] = {}  # calls being filmed, by workstation
+        self._calls: dict[int, Call] = {}
+        self._named: dict[str, Call] = {}  # by recording
+        self._places, self._desks = Places(), Desks()
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
             ev.OpenFailed: self._open_failed,
             ev.Answered: self._answered,
             ev.PartiesChanged: self._parties_changed,
+            ev.KeysChanged: self._keys_changed,
             ev.StreamsChanged: self._streams_changed,
             ev.Ended: self._ended,
             ev.DigitPressed: self._digit_pressed,
@@ -120,23 +78,24 @@ class Conductor:
 
     def handle(self, event: ev.Event) -> list[fx.Effect]:
         """Take one event, give the effects to carry out, in order."""
+        self.forget(event.at_ns)
         return [*self._pass_moments(event.at_ns), *self._handlers[type(event)](event)]
+
+    def forget(self, now_ns: int) -> None:
+        """Drop what may no longer be remembered of calls that are over. Call it every second."""
+        self._joins.forget(now_ns)
 
     def next_deadline(self) -> int | None:
         """When ``handle_deadline`` wants to be called (ns, the events' clock), or None."""
         wanted = [c.renew_at_ns for c in self._calls.values() if c.filming]
-        if self._moments and any(c.state in _UNDER_WAY for c in self._calls.values()):
+        if self._moments and any(c.state in UNDER_WAY for c in self._calls.values()):
             wanted.append(self._moments[0])
         return min(wanted, default=None)
 
     def handle_deadline(self, now_ns: int) -> list[fx.Effect]:
         """End what may not go on; renew the leases that are due."""
         effects = list(self._pass_moments(now_ns))
-        due = [c for c in self._calls.values() if c.filming and c.renew_at_ns <= now_ns]
-        for call in due:
-            call.renew_at_ns = now_ns + RENEW_NS
-        renewed = [fx.RenewFilm(c.recording, c.filming.workstation) for c in due if c.filming and c.recording]
-        return [*effects, *renewed]
+        return [*effects, *self._desks.renew(self._calls.values(), now_ns)]
 
     def _pass_moments(self, now_ns: int) -> Iterator[fx.Effect]:
         while self._moments and self._moments[0] <= now_ns:
@@ -147,16 +106,64 @@ class Conductor:
     # --- the tap's events -------------------------------------------------------------------------------------------
 
     def _offered(self, event: ev.Offered) -> Iterator[fx.Effect]:
-        keyed = keyed_sides(event.streams)
-        decision = self._decide(event.connection, event.parties, keyed, event.at_ns)
-        if event.half or event.session in self._calls or not isinstance(decision, Permitted):
+        if event.session in self._calls:
             yield fx.Refuse(event.session)
             return
-        self._calls[event.session] = _Call(
-            event.session, event.connection, event.parties, keyed, decision, event.answered_at_ns
-        )
-        _count(self._places, decision.enrolment, 1)
+        joined, keyed = self._joins.meet(event.keys, event.story_keys), keyed_sides(event.streams)
+        decision = self._decide(event.connection, (*event.parties, *joined.others), keyed, event.at_ns)
+        if _denies(decision) and (event.streams or isinstance(decision, Protected)):
+            self._joins.deny(joined, Denial.STORY, unseen=True)
+        if joined.denied:
+            self._joins.deny(joined, Denial.CALL)
+            if event.streams:
+                yield fx.Refuse(event.session)
+        elif not event.streams:
+            self._joins.watch(joined, event.session, event.parties)
+        elif event.half or not isinstance(decision, Permitted) or self._recorded_for(decision.owner, joined):
+            self._joins.show(joined, event.parties)
+            yield fx.Refuse(event.session)
+        else:
+            yield from self._admit(event, joined, keyed, decision)
+        yield from self._joined(joined, event.at_ns, admitted=event.session)
+        for call in self._recorded_for(decision.owner, joined) if isinstance(decision, Permitted) else ():
+            if event.answered_at_ns is not None:
+                yield from self._answer(call, event.answered_at_ns)
+
+    def _admit(
+        self, event: ev.Offered, joined: Joined, keyed: frozenset[ev.Side], permit: Permitted
+    ) -> Iterator[fx.Effect]:
+        answered, evidence = event.answered_at_ns, joined.answered_at_ns
+        if answered is None and evidence is not None and event.at_ns - evidence <= RACE_NS:
+            answered = event.at_ns
+        call = Call(event.session, event.connection, event.parties, keyed, permit, answered)
+        self._calls[event.session] = call
+        self._joins.add(joined, event.session)
+        self._places.take(call)
         yield fx.Open(event.session, event.streams)
+
+    def _recorded_for(self, owner: int, joined: Joined) -> list[Call]:
+        calls = (self._calls[session] for session in sorted(joined.sessions))
+        return [c for c in calls if c.state in UNDER_WAY and c.permit.owner == owner]
+
+    def _joined(self, joined: Joined, at_ns: int, admitted: int | None = None) -> Iterator[fx.Effect]:
+        """Something has become known of a call: decide again; deny wins. ``admitted`` has just been decided upon."""
+        for session in sorted(joined.sessions - {admitted}):
+            yield from self._decide_again(self._calls[session], at_ns)
+        yield from self._strike(joined, at_ns)
+        for recording, story in self._joins.renamed():
+            yield fx.Retell(recording, story)
+
+    def _deny(self, joined: Joined, denial: Denial, at_ns: int) -> Iterator[fx.Effect]:
+        self._joins.deny(joined, denial)
+        yield from self._strike(joined, at_ns)
+
+    def _strike(self, joined: Joined, at_ns: int) -> Iterator[fx.Effect]:
+        sessions, over = self._joins.strike(joined)
+        for session in sessions:
+            yield from self._happen(session, Input.DENIED, at_ns)
+        for recording in over:
+            yield from self._discard(recording)
+        self._joins.settle(joined, at_ns)
 
     def _opened(self, event: ev.Opened) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
@@ -172,16 +179,35 @@ class Conductor:
         yield from self._happen(event.session, Input.OPEN_FAILED, event.at_ns)
 
     def _answered(self, event: ev.Answered) -> Iterator[fx.Effect]:
-        call = self._calls.get(event.session)
-        if call is not None and call.answered_at_ns is None:
-            call.answered_at_ns = event.at_ns
-            yield from self._try_to_begin(call, event.at_ns)
+        if event.session in self._calls:
+            yield from self._answer(self._calls[event.session], event.at_ns)
+        elif self._joins.knows(event.session):  # a tap that sees the signalling alone: all that wait for it
+            joined = self._joins.of(event.session)
+            joined.answered_at_ns = event.at_ns
+            for session in sorted(joined.sessions):
+                yield from self._answer(self._calls[session], event.at_ns)
+
+    def _answer(self, call: Call, at_ns: int) -> Iterator[fx.Effect]:
+        if call.answered_at_ns is None:
+            call.answered_at_ns = at_ns
+            yield from self._try_to_begin(call, at_ns)
 
     def _parties_changed(self, event: ev.PartiesChanged) -> Iterator[fx.Effect]:
-        call = self._calls.get(event.session)
-        if call is not None and call.state not in _FORGOTTEN:
+        if not self._joins.knows(event.session):
+            return
+        joined, call = self._joins.of(event.session), self._calls.get(event.session)
+        connection = call.connection if call is not None else ""
+        if _denies(self._decide(connection, event.parties, frozenset(), event.at_ns)):
+            self._joins.deny(joined, Denial.STORY)
+        elif call is None:
+            self._joins.watch(joined, event.session, () if joined.denial else event.parties)
+        elif call.state not in FORGOTTEN:
             call.parties = event.parties
-            yield from self._decide_again(call, event.at_ns)
+        yield from self._joined(joined, event.at_ns)
+
+    def _keys_changed(self, event: ev.KeysChanged) -> Iterator[fx.Effect]:
+        if self._joins.knows(event.session):
+            yield from self._joined(self._joins.meet(event.keys, event.story_keys, event.session), event.at_ns)
 
     def _streams_changed(self, event: ev.StreamsChanged) -> Iterator[fx.Effect]:
         call = self._calls.get(event.session)
@@ -194,6 +220,7 @@ class Conductor:
 
     def _ended(self, event: ev.Ended) -> Iterator[fx.Effect]:
         yield from self._happen(event.session, Input.ENDED if event.established else Input.FAILED, event.at_ns)
+        self._joins.ended(event.session, event.at_ns)
 
     # --- events about a recording -----------------------------------------------------------------------------------
 
@@ -201,8 +228,8 @@ class Conductor:
         # Keys pressed just before the hangup are heard after it.
         call = self._of_recording(event.recording)
         if call is None:
-            call = self._uncounted.get(event.recording)
-        elif call.state in _FORGOTTEN:
+            call = self._places.kept(event.recording)
+        elif call.state in FORGOTTEN:
             return
         if call is None or event.side is not call.permit.side:
             return
@@ -222,39 +249,42 @@ class Conductor:
         yield from self._not_this_call(event.recording, event.at_ns)
 
     def _not_this_call(self, recording: str, at_ns: int) -> Iterator[fx.Effect]:
+        joined = self._joins.of_recording(recording)
         call = self._of_recording(recording)
-        if call is not None:
-            yield from self._step(call, Input.DENIED, at_ns)
+        if joined is None and call is not None:
+            joined = self._joins.of(call.session)
+        if joined is not None:
+            yield from self._deny(joined, Denial.CALL, at_ns)
         else:
-            # Pressed during the call, heard after its end: at once, or when a broker or this server was back. Who may
-            # say it of this recording was checked where it was heard (workstations).
-            self._uncount(recording)
-            yield fx.Discard(recording)
+            # Pressed during the call, heard long after its end, when a broker or this server was back. Who may say it
+            # of this recording was checked where it was heard (workstations).
+            yield from self._discard(recording)
+
+    def _discard(self, recording: str) -> Iterator[fx.Effect]:
+        self._places.uncount(recording)
+        self._joins.erased(recording)
+        yield fx.Discard(recording)
 
     def _kept(self, event: ev.Kept) -> Iterator[fx.Effect]:
-        self._uncount(event.recording)
+        self._places.uncount(event.recording)
         yield from ()
 
     # --- events about the world -------------------------------------------------------------------------------------
 
     def _workstation_up(self, event: ev.WorkstationUp) -> Iterator[fx.Effect]:
-        rebooted = self._workstations.get(event.workstation) != event.boot
-        self._workstations[event.workstation] = event.boot
+        rebooted = self._desks.up(event.workstation, event.boot)
         for call in list(self._calls.values()):
             if rebooted and call.permit.film is not None and call.permit.film.workstation == event.workstation:
                 yield from self._decide_again(call, event.at_ns)
-                yield from self._start_film(call, event.at_ns)
+                yield from self._desks.start(call, event.at_ns)
 
     def _workstation_down(self, event: ev.WorkstationDown) -> Iterator[fx.Effect]:
-        gone = set(self._workstations) if event.workstation is None else {event.workstation}
-        for workstation in gone:
-            self._workstations.pop(workstation, None)
+        gone = self._desks.down(event.workstation)
         for call in list(self._calls.values()):
             plan = call.permit.film
             if plan is None or plan.workstation not in gone:
                 continue
-            # The workstation's own lease ends the film. Sound goes on only where a telephone key can stop it (R11).
-            self._set_filming(call, None)
+            self._desks.lapse(call)  # sound goes on only where a telephone key can stop it (R11)
             if call.permit.telephone_key is None:
                 yield from self._step(call, Input.LOST, event.at_ns)
 
@@ -276,39 +306,36 @@ class Conductor:
         parties: tuple[ev.Party, ...],
         keyed: frozenset[ev.Side],
         at_ns: int,
-        of: _Call | None = None,
+        of: Call | None = None,
     ) -> Decision:
-        own = of.filming.workstation if of is not None and of.filming else None
-        busy = {desk for desk, calls in self._filming.items() if calls > (desk == own)}
-        reachable = frozenset(self._workstations) - busy
         admitted = of.permit.enrolment if of is not None else None  # its own place is among those taken
-        return decide(self._policy, connection, parties, at_ns, Surroundings(reachable, self._places, admitted, keyed))
+        around = Surroundings(self._desks.free_for(of), self._places.taken, admitted, keyed)
+        return decide(self._policy, connection, parties, at_ns, around)
 
-    def _decide_again(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
-        if call.state in _FORGOTTEN:
+    def _decide_again(self, call: Call, at_ns: int) -> Iterator[fx.Effect]:
+        if call.state in FORGOTTEN:
             return
-        decision = self._decide(call.connection, call.parties, call.keyed, at_ns, call)
+        joined = self._joins.of(call.session)
+        decision = self._decide(call.connection, (*call.parties, *joined.others), call.keyed, at_ns, call)
         match decision:
             case Permitted() if (decision.owner, decision.side) == (call.permit.owner, call.permit.side):
                 yield from self._still_permitted(call, decision, at_ns)
-            case Protected():
-                yield from self._step(call, Input.DENIED, at_ns)
-            case Refused(reason) if reason in _DENIES_ALL:
-                yield from self._step(call, Input.DENIED, at_ns)
+            case _ if _denies(decision):
+                yield from self._deny(joined, Denial.STORY, at_ns)
             case _:
                 yield from self._step(call, Input.LOST, at_ns)
 
-    def _still_permitted(self, call: _Call, decision: Permitted, at_ns: int) -> Iterator[fx.Effect]:
+    def _still_permitted(self, call: Call, decision: Permitted, at_ns: int) -> Iterator[fx.Effect]:
         """The sound goes on; the film too, unless its enrolment is what has gone."""
         plan = call.permit.film
-        keeps = plan is not None and (decision.film == plan or plan.workstation not in self._workstations)
+        keeps = plan is not None and (decision.film == plan or not self._desks.is_up(plan.workstation))
         if plan is not None and not keeps:
-            yield from self._end_film(call, fx.StopFilm, at_ns)
+            yield from self._desks.end(call, fx.StopFilm, at_ns)
         call.permit = replace(decision, enrolment=call.permit.enrolment, film=plan if keeps else None)
 
     # --- stepping ---------------------------------------------------------------------------------------------------
 
-    def _of_recording(self, recording: str) -> _Call | None:
+    def _of_recording(self, recording: str) -> Call | None:
         return self._named.get(recording)
 
     def _happen(self, session: int, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
@@ -316,27 +343,28 @@ class Conductor:
         if call is not None:
             yield from self._step(call, happened, at_ns)
 
-    def _try_to_begin(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
+    def _try_to_begin(self, call: Call, at_ns: int) -> Iterator[fx.Effect]:
         # Since the offer an enrolment may have ended, or another call may have taken the workstation.
         yield from self._decide_again(call, at_ns)
         yield from self._step(call, Input.ANSWERED, at_ns)
 
-    def _step(self, call: _Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
+    def _step(self, call: Call, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
         before = call.state
         call.state, actions = step(before, happened)
-        if before in _UNDER_WAY and call.state not in _UNDER_WAY:
-            _count(self._places, call.permit.enrolment, -1)
-        if call.state in _FORGOTTEN:
+        if before in UNDER_WAY and call.state not in UNDER_WAY:
+            self._places.give_back(call)
+        if call.state in FORGOTTEN:
             call.parties = ()
         for action in actions:
             yield from self._act(call, action, at_ns)
-        if call.state in _FORGOTTEN and call.recording not in self._uncounted:
+        if call.state in FORGOTTEN and self._places.kept(call.recording or "") is None:
             call.digits = ""
         if call.state is State.GONE:
             self._calls.pop(call.session, None)
             self._named.pop(call.recording or "", None)
+            self._joins.ended(call.session, at_ns)
 
-    def _act(self, call: _Call, action: Action, at_ns: int) -> Iterator[fx.Effect]:
+    def _act(self, call: Call, action: Action, at_ns: int) -> Iterator[fx.Effect]:
         recording = call.recording or ""
         match action:
             case Action.UNAVAILABLE:
@@ -344,54 +372,22 @@ class Conductor:
             case Action.BEGIN:
                 yield from self._begin(call, recording, at_ns)
             case Action.FINISH:
-                self._uncounted[recording] = call
-                _count(self._places, call.permit.enrolment, 1)
-                yield from self._end_film(call, fx.StopFilm, at_ns)
+                self._places.keep(recording, call)
+                yield from self._desks.end(call, fx.StopFilm, at_ns)
                 yield fx.Finish(recording, at_ns)
             case Action.ERASE:
-                self._uncount(recording)
-                yield from self._end_film(call, fx.DiscardFilm, at_ns)
-                yield fx.Discard(recording)
+                yield from self._desks.end(call, fx.DiscardFilm, at_ns)
+                yield from self._discard(recording)
             case Action.RELEASE:
                 yield fx.Release(call.session)
             case _:
                 assert_never(action)
 
-    def _begin(self, call: _Call, recording: str, at_ns: int) -> Iterator[fx.Effect]:
+    def _begin(self, call: Call, recording: str, at_ns: int) -> Iterator[fx.Effect]:
         permit, answered = call.permit, call.answered_at_ns or at_ns
         workstation = permit.film.workstation if permit.film else None
-        yield fx.Begin(recording, call.session, call.connection, permit.owner, permit.enrolment, answered, workstation)
-        yield from self._start_film(call, at_ns)
-
-    def _start_film(self, call: _Call, at_ns: int) -> Iterator[fx.Effect]:
-        plan, recording, answered_at_ns = call.permit.film, call.recording, call.answered_at_ns
-        if plan is None or recording is None or answered_at_ns is None or call.state is not State.RECORDING:
-            return
-        if plan.workstation not in self._workstations:
-            return  # when it comes back, this call is decided again
-        self._set_filming(call, plan)
-        call.filmed_on, call.renew_at_ns = plan.workstation, at_ns + RENEW_NS
-        yield fx.StartFilm(recording, plan, answered_at_ns)
-
-    def _set_filming(self, call: _Call, plan: FilmPlan | None) -> None:
-        if call.filming is not None:
-            _count(self._filming, call.filming.workstation, -1)
-        if plan is not None:
-            _count(self._filming, plan.workstation, 1)
-        call.filming = plan
-
-    def _uncount(self, recording: str) -> None:
-        call = self._uncounted.pop(recording, None)
-        if call is not None:
-            _count(self._places, call.permit.enrolment, -1)
-
-    def _end_film(self, call: _Call, how: type[fx.StopFilm] | type[fx.DiscardFilm], at_ns: int) -> Iterator[fx.Effect]:
-        stopped = call.permit.film is None
-        self._set_filming(call, None)
-        call.permit = replace(call.permit, film=None)
-        if call.filmed_on is None or call.recording is None:
-            return
-        if how is fx.DiscardFilm:
-            yield fx.DiscardFilm(call.recording, call.filmed_on)
-        elif not stopped:
-            yield fx.StopFilm(call.recording, call.filmed_on, at_ns)
+        story = self._joins.recorded(call.session, recording)
+        yield fx.Begin(
+            recording, call.session, call.connection, permit.owner, permit.enrolment, answered, workstation, story
+        )
+        yield from self._desks.start(call, at_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sipgate.core.events import StreamOffer
 from sipgate.core.policy import FilmPlan
@@ -33,7 +33,7 @@ class Unavailable:
 @dataclass(frozen=True, slots=True)
 class Begin:
     """Keep sound from ``answered_at_ns`` on. ``owner`` is the person whose recording it is (register id);
-    ``workstation`` the one that may film it."""
+    ``workstation`` the one that may film it; ``story`` names what it belongs to (32 hexadecimal digits)."""
 
     recording: str
     session: int
@@ -42,6 +42,15 @@ class Begin:
     enrolment: int
     answered_at_ns: int
     workstation: str | None
+    story: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Retell:
+    """This recording, under way or kept, turns out to belong to another story."""
+
+    recording: str
+    story: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +122,7 @@ Effect = (
     | Refuse
     | Unavailable
     | Begin
+    | Retell
     | Restream
     | StartFilm
     | RenewFilm

@@ -58,9 +58,11 @@ class Offered:
     """A tap sees a call that could be recorded, and waits for Open or Refuse.
 
     ``connection`` is the configured name of the peer. ``answered_at_ns`` is None while there is no evidence of the
-    answer. ``keys`` are what other taps can join on (Call-ID, sipSessionID): never logged. ``half``: the other side's
-    voice comes in a session of its own; such halves are not joined yet, and apart neither a telephone key nor a
-    protected party of one would reach the other, so they are refused.
+    answer. ``keys`` say which call it is (Call-ID, sipSessionID), ``story_keys`` what it belongs to (``join``): never
+    logged. Without ``streams`` the tap sees the signalling alone and waits for nothing: what it tells of the answer and
+    the parties counts for whoever records this call. ``half``: the other side's voice comes in a session of its own;
+    such halves are not joined yet, and apart neither a telephone key nor a protected party of one would reach the
+    other, so they are refused.
     """
 
     session: int
@@ -71,11 +73,15 @@ class Offered:
     at_ns: int
     keys: frozenset[str] = field(default=frozenset(), repr=False)
     half: bool = False
+    story_keys: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Evidence that the call itself (not merely the recording session) is answered."""
+    """Evidence that the call itself (not merely the recording session) is answered.
+
+    From a tap that sees the signalling alone, it counts for every session of the call that waits for its answer.
+    """
 
     session: int
     at_ns: int
@@ -87,6 +93,16 @@ class PartiesChanged:
 
     session: int
     parties: tuple[Party, ...]
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysChanged:
+    """More has become known of which call a session shows, or what it belongs to."""
+
+    session: int
+    keys: frozenset[str] = field(repr=False)
+    story_keys: frozenset[str] = field(repr=False)
     at_ns: int
 
 
@@ -188,6 +204,7 @@ Event = (
     Offered
     | Answered
     | PartiesChanged
+    | KeysChanged
     | StreamsChanged
     | Ended
     | Opened

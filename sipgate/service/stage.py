@@ -12,6 +12,7 @@ entry when recording begins. A crash before the entry is written leaves a key an
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class Stage:
     ) -> None:
         self._clock, self._vault, self._receiver, self._link = clock, vault, receiver, link
         self._afterwards = afterwards
-        self._conductor = Conductor()
+        self._conductor = Conductor(secrets.token_bytes(32))
         self._tap: SiprecTap | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._eraser = Eraser(vault, receiver.discard)

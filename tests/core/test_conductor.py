@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import gc
 import pickle
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
-from sipgate.core.conductor import RENEW_NS, Conductor
+from sipgate.core.conductor import Conductor
 from sipgate.core.events import Party, Side
+from sipgate.core.join import DENIED_NS, LINGER_NS, Joins
 from sipgate.core.lines import SelectorSet
 from sipgate.core.policy import Policy
+from sipgate.core.resources import RENEW_NS, Desks, Places
 from tests.core.world import (
     ANNA,
     ANNAS_FILM,
@@ -165,22 +168,39 @@ def test_a_session_number_that_is_in_use_is_refused_and_the_call_under_way_goes_
 
 
 def memory_of(conductor: Conductor) -> bytes:
-    """All that a conductor remembers but its policy."""
+    """All that a conductor remembers but its policy, and how many calls there have been."""
     state = {k: v for k, v in vars(conductor).items() if k not in {"_policy", "_moments", "_handlers"}}
-    assert {type(v) for v in state.values()} == {dict}, "somebody has given the conductor another kind of memory"
-    return pickle.dumps(state)
+    kinds = {type(v) for v in state.values()}
+    assert kinds == {dict, Joins, Places, Desks}, "somebody has given the conductor another kind of memory"
+    copied = deepcopy(state)
+    copied["_joins"]._stories = copied["_joins"]._count = 0
+    return pickle.dumps(copied)
 
 
 def test_a_refused_call_leaves_no_memory() -> None:
     company = Company()
     before = memory_of(company.conductor)
-    parties = call_between("sip:2100@secret.example", "sip:2001@also-secret.example")
+    parties = call_between("sip:3456@secret.example", "sip:3001@also-secret.example")
     assert company.offered(987_654_321, parties) == [fx.Refuse(987_654_321)]
     company.answered(987_654_321)
     company.parties(parties, 987_654_321)
     company.ended(987_654_321)
     assert memory_of(company.conductor) == before
     assert not [r for r in gc.get_referrers(parties) if type(r).__module__.startswith("sipgate")]
+
+
+def test_a_protected_call_leaves_digests_of_its_keys_that_nobody_can_read_and_in_the_end_nothing() -> None:
+    company = Company()
+    before = memory_of(company.conductor)
+    parties = call_between("sip:2100@secret.example", "sip:2001@also-secret.example")
+    assert company.offered(987_654_321, parties) == [fx.Refuse(987_654_321)]
+    memory = memory_of(company.conductor)
+    for trace in (b"secret", b"2100", b"2001", b"call-id", pickle.dumps(987_654_321)[2:-1]):
+        assert trace not in memory
+    assert len(memory) < len(before) + 1000
+    assert not [r for r in gc.get_referrers(parties) if type(r).__module__.startswith("sipgate")]
+    company.conductor.forget(company.now + DENIED_NS)
+    assert memory_of(company.conductor) == before
 
 
 @pytest.mark.parametrize("when", ["opening", "open", "recording"])
@@ -205,6 +225,8 @@ def test_a_finished_call_leaves_only_what_counts_until_it_is_kept() -> None:
     company.ended()
     assert b"2001" not in memory_of(company.conductor)
     company.kept()
+    assert b"call-id" not in memory_of(company.conductor)
+    company.conductor.forget(company.now + LINGER_NS)
     assert memory_of(company.conductor) == before
 
 

@@ -85,7 +85,7 @@ class Company:
     """A conductor under a policy, and a clock that moves a second with every event."""
 
     def __init__(self, policy: Policy | None = POLICY, workstations: Iterable[str] = (DESK,)) -> None:
-        self.conductor = Conductor()
+        self.conductor = Conductor(b"drawn for a test")
         self.now = NOW
         if policy is not None:
             self.policy(policy)
@@ -116,10 +116,19 @@ class Company:
         answered_at_ns: int | None = None,
         *,
         half: bool = False,
+        keys: str | None = None,
+        story_keys: str = "",
+        streams: tuple[StreamOffer, ...] = STREAMS,
     ) -> list[fx.Effect]:
+        """``keys`` and ``story_keys``: words; without them the call has a key of its own."""
         parties = call_between(CUSTOMER, ANNAS_LINE) if parties is None else parties
-        keys, now = frozenset({"call-id-x"}), self.tick()
-        return self._handle(ev.Offered(session, connection, parties, STREAMS, answered_at_ns, now, keys, half))
+        own = frozenset([f"call-id-{session}"] if keys is None else keys.split())
+        belongs, now = frozenset(story_keys.split()), self.tick()
+        return self._handle(ev.Offered(session, connection, parties, streams, answered_at_ns, now, own, half, belongs))
+
+    def keys(self, session: int, keys: str, story_keys: str = "") -> list[fx.Effect]:
+        own, belongs = frozenset(keys.split()), frozenset(story_keys.split())
+        return self._handle(ev.KeysChanged(session, own, belongs, self.tick()))
 
     def opened(self, session: int = 1, recording: str | None = None) -> list[fx.Effect]:
         return self._handle(ev.Opened(session, recording or name(session), self.tick()))

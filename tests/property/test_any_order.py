@@ -19,9 +19,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
-from sipgate.core.conductor import RENEW_NS, Conductor
+from sipgate.core.conductor import Conductor
 from sipgate.core.events import Side, StreamOffer
 from sipgate.core.policy import Refused
+from sipgate.core.resources import RENEW_NS
 from tests.core.world import shown
 from tests.property.oracle import (
     DESKS,
@@ -106,7 +107,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conductor = Conductor()
+        self.conductor = Conductor(b"drawn for a test")
         self.now = START
         self.law: Rules | None = None
         self.desks: dict[str, str] = {}
@@ -555,7 +556,7 @@ class AnyOrder(RuleBasedStateMachine):
                 self.uncounted.pop(call.recording, None)
             case fx.Release():
                 assert call in self.ended
-            case fx.Restream() | fx.Open() | fx.Refuse() | fx.Unavailable() | fx.RenewFilm():
+            case fx.Retell() | fx.Restream() | fx.Open() | fx.Refuse() | fx.Unavailable() | fx.RenewFilm():
                 raise AssertionError("not here")
             case _:
                 assert_never(effect)
