@@ -111,7 +111,7 @@ def _check_free(to: Path, *, force: bool) -> None:
 def _entry(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "recording": row["recording"],
-        "story": row["recording"],  # one leg is one recording: what joins several is not in the register yet
+        "story": row["story"],
         "answered_at": row["answered_at"],
         "ended_at": row["ended_at"],
         "audio_seconds": row["seconds"],

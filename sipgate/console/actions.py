@@ -52,6 +52,14 @@ def recording(console: Console, visitor: Visitor, recording_id: str) -> models.R
     return _recording(reachable(console, visitor, recording_id, "recording"), visitor, _names(console))
 
 
+def others_of_story(console: Console, visitor: Visitor, recording: models.Recording) -> list[models.Recording]:
+    """The others of its story that the visitor may reach too, oldest first."""
+    rows = console.parts.register.recordings.for_viewer(visitor.person, story=recording.story)
+    now, name = console.parts.now_ns(), _names(console)
+    others = [row for row in rows if row.recording != recording.recording and may_reach(visitor.person, row, now)]
+    return [_recording(row, visitor, name) for row in reversed(others)]
+
+
 def _names(console: Console) -> Callable[[int], str]:
     known: dict[int, str] = {}
 
@@ -66,6 +74,7 @@ def _names(console: Console) -> Callable[[int], str]:
 def _recording(row: RecordingRow, visitor: Visitor, name: Callable[[int], str]) -> models.Recording:
     return models.Recording(
         recording=row.recording,
+        story=row.story,
         owner=name(row.owner),
         answered_at=seconds(row.answered_at_ns),
         ended_at=seconds(row.ended_at_ns),

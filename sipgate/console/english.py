@@ -65,6 +65,8 @@ TEXTS: dict[str, str] = {
     "fact.holds": "Holds",
     "fact.kept": "Kept until",
     "fact.reviewed": "Reviewed",
+    "story.title": "Related calls",
+    "story.lead": "What came before or after: the call was transferred, parked and taken back, or joined with another.",
     "reason.title": "Why do you open this recording?",
     "reason.lead": "Training is the only purpose. Your reason is kept, and the person recorded may ask for it.",
     "reason.label": "Your reason",

@@ -65,6 +65,8 @@ TEXTS: dict[str, str] = {
     "fact.holds": "Contient",
     "fact.kept": "Conservé jusqu'au",
     "fact.reviewed": "Revu",
+    "story.title": "Appels liés",
+    "story.lead": "Ce qui précède ou suit : l'appel a été transféré, mis en garde puis repris, ou réuni avec un autre.",
     "reason.title": "Pourquoi ouvrez-vous cet enregistrement ?",
     "reason.lead": "La formation est la seule finalité. Votre motif est conservé, et la personne enregistrée peut le "
     "demander.",

@@ -50,9 +50,13 @@ class Me(_Answered):
 
 
 class Recording(_Answered):
-    """One recording in the index. ``owner`` is the name of the person recorded; ``own``: that is who asks."""
+    """One recording in the index. ``owner`` is the name of the person recorded; ``own``: that is who asks.
+
+    Recordings of one ``story`` belong together: a call that was transferred, or parked and taken back.
+    """
 
     recording: str
+    story: str
     owner: str
     answered_at: float
     ended_at: float

@@ -155,8 +155,10 @@ def _recording_page(
 ) -> Response:
     words, viewing = words_for(request), more.pop("viewing", "")
     notice_key = more.pop("notice_key", None)
+    found = actions.recording(console, visitor, recording)
     context: dict[str, object] = {
-        "recording": actions.recording(console, visitor, recording),
+        "recording": found,
+        "others": actions.others_of_story(console, visitor, found),
         "viewing": viewing,
         "media": f"/api/v1/recordings/{recording}/media?viewing={viewing}",
         "notice": words(str(notice_key)) if notice_key else None,

@@ -234,6 +234,7 @@ class RecordingModel(Base):
     state: Mapped[str] = mapped_column(String(16))
     reviewed_at_ns: Mapped[int | None] = mapped_column(BigInteger)
     expires_at_ns: Mapped[int] = _nanoseconds()
+    story: Mapped[str] = mapped_column(String(32), index=True, server_default="")
     consultations: Mapped[list[ConsultationModel]] = relationship(cascade="all, delete-orphan")
 
 

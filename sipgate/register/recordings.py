@@ -14,7 +14,9 @@ from sipgate.register.database import Database
 from sipgate.register.models import ConsultationModel, RecordingModel
 from sipgate.register.rows import Consultation, Person, RecordingRow, Role
 
-_CHANGEABLE = frozenset({"ended_at_ns", "audio_seconds", "channels", "frames", "film", "state", "expires_at_ns"})
+_CHANGEABLE = frozenset(
+    {"ended_at_ns", "audio_seconds", "channels", "frames", "film", "state", "expires_at_ns", "story"}
+)
 _NOT_YOURS = "there is no such recording"
 
 
@@ -33,7 +35,7 @@ class Recordings:
             session.add(RecordingModel(**{name: getattr(row, name) for name in RecordingRow.__slots__}))
 
     def update(self, recording: str, **columns: float | str) -> None:
-        """Change ended_at_ns, audio_seconds, channels, frames, film, state or expires_at_ns; nothing else can be.
+        """Change ended_at_ns, audio_seconds, channels, frames, film, state, expires_at_ns or story; nothing else can.
 
         Raises RegisterError, RuleError (R14).
         """
@@ -62,9 +64,14 @@ class Recordings:
             if (row := session.get(RecordingModel, recording)) is not None:
                 session.delete(row)
 
-    def for_viewer(self, person: Person) -> tuple[RecordingRow, ...]:
-        """What the person may view, newest first: a trainee their own, a trainer what they review, others nothing."""
+    def for_viewer(self, person: Person, story: str | None = None) -> tuple[RecordingRow, ...]:
+        """What the person may view, newest first: a trainee their own, a trainer what they review, others nothing.
+
+        With ``story``, of that alone.
+        """
         asked = select(RecordingModel).where(_viewable(person)).order_by(RecordingModel.answered_at_ns.desc())
+        if story is not None:
+            asked = asked.where(RecordingModel.story == story)
         with self._database.reading() as session:
             return tuple(_value(row) for row in session.scalars(asked))
 

@@ -122,7 +122,10 @@ class Workstation:
 
 @dataclass(frozen=True, slots=True)
 class RecordingRow:
-    """The index of one recording. No line, no number, no party: ``owner`` and ``enrolment`` say whose it is and why."""
+    """The index of one recording. No line, no number, no party: ``owner`` and ``enrolment`` say whose it is and why.
+
+    ``story``: 32 hexadecimal digits, drawn at random, the same for calls that belong together (a transfer's).
+    """
 
     recording: str
     owner: int
@@ -137,6 +140,7 @@ class RecordingRow:
     state: Literal["finishing", "ready", "failed"]
     reviewed_at_ns: int | None
     expires_at_ns: int
+    story: str
 
 
 @dataclass(frozen=True, slots=True)

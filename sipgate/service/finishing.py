@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -91,6 +92,8 @@ class Finishing:
         self._failed: dict[str, EndedCall] = {}
         self._leaving: dict[str, asyncio.Task[None]] = {}
         self._said_kept: set[str] = set()  # in the journal, and not yet, or no longer, in the index
+        self._retold: dict[str, str] = {}  # stories of what is not in the index yet
+        self._retelling: set[asyncio.Task[None]] = set()
         self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
         self.failures = 0
 
@@ -121,6 +124,22 @@ class Finishing:
         call = self._calls.get(recording)
         return call.workstation if call is not None else None
 
+    def retell(self, recording: str, story: str) -> None:
+        """It belongs to another story. The loop's thread; does not block."""
+        task = asyncio.create_task(asyncio.to_thread(self._retell, recording, story), name="retelling")
+        self._retelling.add(task)
+        task.add_done_callback(self._retelling.discard)
+
+    def _retell(self, recording: str, story: str) -> None:
+        try:
+            with self._index:
+                if self._register.recordings.get(recording) is not None:
+                    self._register.recordings.update(recording, story=story)
+                elif recording in self._calls:
+                    self._retold[recording] = story
+        except (SipgateError, SQLAlchemyError) as error:
+            log.error("a recording could not be linked with the others of its story", reason=_reason(error))
+
     def forget(self, recording: str, *, expired: bool = False) -> None:
         """It is being erased: stop finishing it, here and now; take it out of the index, in a thread, until it is out.
 
@@ -130,6 +149,7 @@ class Finishing:
         if task is not None:
             task.cancel()
         self._failed.pop(recording, None)
+        self._retold.pop(recording, None)
         self._again.discard(recording)
         self._calls.pop(recording, None)  # from here on ``_keep`` enters it no more
         if recording not in self._leaving:
@@ -195,6 +215,8 @@ class Finishing:
             self._tasks[recording].cancel()
         while self._tasks:
             await asyncio.wait(list(self._tasks.values()))
+        if self._retelling:
+            await asyncio.wait(list(self._retelling), timeout=_LAST_DELAY_SECONDS)
         if self._leaving:  # a row without a key is taken out at the next start, too
             _, late = await asyncio.wait(list(self._leaving.values()), timeout=_LAST_DELAY_SECONDS)
             for task in late:
@@ -265,6 +287,7 @@ class Finishing:
     def _keep(self, call: EndedCall, ended_at_ns: int, done: Finished) -> None:
         row = self._row(call, ended_at_ns, done)
         with self._index:
+            row = replace(row, story=self._retold.pop(call.recording, row.story))
             if call.recording not in self._calls:
                 raise ErasedError("erased while it was made")
             self._vault.folder(call.recording)  # ErasedError: its owner had it erased, perhaps in another process
@@ -306,4 +329,5 @@ class Finishing:
             state="ready",
             reviewed_at_ns=None,
             expires_at_ns=expires_at_ns(call.answered_at_ns, self._retention_days),
+            story=call.story,
         )

@@ -72,6 +72,7 @@ def _calls(entries: dict[str, LedgerEntry]) -> Iterator[EndedCall]:
             workstation=str(workstation) if workstation is not None else None,
             answered_at_ns=_whole(entry["answered_at_ns"]),
             ended_at_ns=_whole(entry["ended_at_ns"]) if entry["ended_at_ns"] is not None else None,
+            story=str(entry.get("story") or recording),  # what an older sipgate wrote names none
         )
 
 

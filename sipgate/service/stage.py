@@ -15,7 +15,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -52,6 +52,7 @@ class EndedCall:
     workstation: str | None
     answered_at_ns: int
     ended_at_ns: int | None
+    story: str
 
     def entry(self) -> dict[str, int | str | None]:
         """As the ledger writes it."""
@@ -61,6 +62,7 @@ class EndedCall:
             "workstation": self.workstation,
             "answered_at_ns": self.answered_at_ns,
             "ended_at_ns": self.ended_at_ns,
+            "story": self.story,
         }
 
 
@@ -75,6 +77,9 @@ class Afterwards(Protocol):
 
     def filmed_by(self, recording: str) -> str | None:
         """The workstation that filmed this ended call, while its film may still come."""
+
+    def retell(self, recording: str, story: str) -> None:
+        """It belongs to another story than was said. Must not block."""
 
     def forget(self, recording: str, *, expired: bool = False) -> None:
         """It is erased, or being erased: take it out of the index, if it is there. Must not block."""
@@ -121,6 +126,7 @@ class Stage:
             fx.Refuse: self._refuse,
             fx.Unavailable: self._unavailable,
             fx.Begin: self._begin,
+            fx.Retell: self._retell,
             fx.Restream: self._restream,
             fx.StartFilm: self._start_film,
             fx.RenewFilm: self._renew_film,
@@ -153,8 +159,10 @@ class Stage:
         return self._eraser.owed
 
     def erase_again(self) -> None:
-        """Try again what could not be erased; every second. Does not block."""
+        """Try again what could not be erased, and forget what may not be remembered any more; every second. Does not
+        block."""
         self._eraser.again()
+        self._conductor.forget(self._clock())
 
     def expire(self, recording: str) -> None:
         """It has been kept for as long as it may be: erase it (R14)."""
@@ -255,14 +263,30 @@ class Stage:
     def _begin(self, effect: fx.Begin) -> None:
         live = self._live[effect.recording]
         live.begun = EndedCall(
-            effect.recording, effect.owner, effect.enrolment, effect.workstation, effect.answered_at_ns, None
+            effect.recording,
+            effect.owner,
+            effect.enrolment,
+            effect.workstation,
+            effect.answered_at_ns,
+            None,
+            effect.story,
         )
         self._receiver.begin(effect.recording, effect.answered_at_ns)
-        entry = live.begun.entry()
+        self._write_entry(live.begun)
+
+    def _write_entry(self, call: EndedCall) -> None:
         self._to_disk(
-            lambda: self._vault.ledger_put(effect.recording, entry),
-            lambda done: self._ledger_written(effect.recording, done),
+            lambda: self._vault.ledger_put(call.recording, call.entry()),
+            lambda done: self._ledger_written(call.recording, done),
         )
+
+    def _retell(self, effect: fx.Retell) -> None:
+        live = self._live.get(effect.recording)
+        if live is not None and live.begun is not None and live.begun.ended_at_ns is None:
+            live.begun = replace(live.begun, story=effect.story)
+            self._write_entry(live.begun)
+        else:
+            self._afterwards.retell(effect.recording, effect.story)
 
     def _ledger_written(self, recording: str, done: asyncio.Future[None]) -> None:
         error = done.exception()
@@ -303,10 +327,7 @@ class Stage:
         live = self._live[effect.recording]
         if live.begun is None or self._tap is None:
             return
-        begun = live.begun
-        call = EndedCall(
-            begun.recording, begun.owner, begun.enrolment, begun.workstation, begun.answered_at_ns, effect.ended_at_ns
-        )
+        live.begun = call = replace(live.begun, ended_at_ns=effect.ended_at_ns)
         self._afterwards.expect(call)
         metadata = self._tap.metadata(live.session)
 

@@ -19,6 +19,7 @@ CONTENT = b"webm" * 1000
 ROW = {
     "recording": NAME,
     "owner": "Tess",
+    "story": "f" * 32,
     "answered_at": 1.5,
     "ended_at": 4.5,
     "seconds": 3.0,
@@ -141,6 +142,7 @@ def test_a_refusal_leaves_no_file(desk: Desk, server: Server, folder: Path) -> N
 def test_the_list_says_how_many_voices_there_are(desk: Desk, server: Server) -> None:
     (row,) = desk("recordings", "list", "--as", "tess", "--json").document["recordings"]
     assert row["channels"] == 1
+    assert row["story"] == "f" * 32
     assert len(server.asked) == 1
 
 

@@ -147,6 +147,7 @@ class Site:
             "state": "ready",
             "reviewed_at_ns": None,
             "expires_at_ns": self.clock() + 30 * DAY,
+            "story": recording,
         }
         self.register.recordings.add(RecordingRow(**(row | columns)))
         return recording

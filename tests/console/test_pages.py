@@ -352,3 +352,28 @@ async def test_routes_that_authenticate_themselves_are_served_beside_the_console
         assert answer.json() == "a certificate"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert (await client.get("/workstation/v1/nothing")).json() == {"detail": "Not found"}
+
+
+# --- related calls ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Related calls"), ("fr", "Appels liés")])
+async def test_a_recordings_page_lists_those_of_its_story_that_this_person_may_see(
+    site: Site, language: str, title: str
+) -> None:
+    """R6: a transferred call's two recordings have an owner each."""
+    story, other = "a" * 32, "b" * 32
+    first = site.record("tom", story=story, answered_at_ns=site.clock() - 600 * SECOND)
+    second = site.record("tom", story=story)
+    tinas, apart = site.record("tina", story=story), site.record("tom", story=other)
+    async with site.client("tom") as client:
+        client.cookies.set("language", language)
+        page = (await client.get(f"/recordings/{first}", headers={"Accept-Language": language})).text
+        assert title in page
+        assert f'href="/recordings/{second}"' in page
+        for hidden in (tinas, apart, "Tina"):
+            assert hidden not in page
+        assert title not in (await client.get(f"/recordings/{apart}", headers={"Accept-Language": language})).text
+        assert (await client.get(f"/api/v1/recordings/{first}")).json()["story"] == story
+    async with site.client("ann") as client:
+        assert tinas not in (await client.get(f"/recordings/{first}")).text

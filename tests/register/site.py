@@ -123,6 +123,7 @@ class Site:
             "state": "ready",
             "reviewed_at_ns": None,
             "expires_at_ns": NOW + 90 * DAY,
+            "story": name,
         }
         row = RecordingRow(**(values | changes))
         self.register.recordings.add(row)

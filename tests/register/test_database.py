@@ -47,6 +47,21 @@ def test_from_nothing_the_migrations_make_what_the_models_say(tmp_path: Path) ->
     modelled.dispose()
 
 
+def test_a_register_of_before_stories_keeps_its_recordings_and_viewings_each_a_story_of_its_own(site: Site) -> None:
+    enrolment = site.film().id
+    for name in ("a" * 32, "b" * 32):
+        site.recording(name, enrolment)
+    site.register.consultations.add("a" * 32, site.trainer, "review", NOW)
+    with closing(sqlite3.connect(site.path)) as connection:
+        connection.executescript(
+            "DROP INDEX ix_recording_story; ALTER TABLE recording DROP COLUMN story;"
+            "UPDATE alembic_version SET version_num = '0001';"
+        )
+    site.register.migrate()
+    assert {row.recording: row.story for row in site.register.recordings.all()} == {n: n for n in ("a" * 32, "b" * 32)}
+    assert len(site.register.consultations.of("a" * 32)) == 1
+
+
 def test_there_is_one_line_of_migrations() -> None:
     assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
 

@@ -142,6 +142,17 @@ def test_nobody_else_marks_it_reviewed(kept: Site) -> None:
     assert backlog(kept) == 2
 
 
+def test_of_one_story_everybody_sees_what_they_may_see_anyway(kept: Site) -> None:
+    for name in (A, B):
+        kept.register.recordings.update(name, story="f" * 32)
+    recordings = kept.register.recordings
+    for person in map(kept.register.people.get, (kept.trainee, kept.trainer, kept.other_trainee, kept.admin, kept.dpo)):
+        expected = [row for row in recordings.for_viewer(person) if row.story == "f" * 32]
+        assert list(recordings.for_viewer(person, story="f" * 32)) == expected
+        assert recordings.for_viewer(person, story="e" * 32) == ()
+    assert recordings.for_viewer(kept.register.people.get(kept.trainee), story="f" * 32)
+
+
 # --- R7: consultations -----------------------------------------------------------------------------------------------
 
 

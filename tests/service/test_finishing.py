@@ -71,7 +71,8 @@ class Afterwards:
         recording, now = new_recording(), self.site.clock()
         self.site.vault.create(recording)
         owner, enrolment = self.site.people["tom"].id, self.site.enrolments["tom"].id
-        call = EndedCall(recording, owner, enrolment, workstation, now - 3 * SECOND, now if ended else None)
+        answered_at, ended_at, story = now - 3 * SECOND, now if ended else None, new_recording()
+        call = EndedCall(recording, owner, enrolment, workstation, answered_at, ended_at, story)
         self.site.vault.ledger_put(recording, call.entry())
         return call
 
@@ -391,3 +392,40 @@ async def test_when_the_service_stops_what_waits_for_film_is_left_to_the_next_st
         await after.finishing.settle()
     after.nothing_of(call)
     assert list(after.site.vault.ledger()) == [call.recording]
+
+
+async def test_a_story_told_anew_before_and_after_the_recording_is_indexed(after: Afterwards) -> None:
+    call = after.call()
+    after.finishing.finish(call)
+    await after.making()
+    after.finishing.retell(call.recording, "b" * 32)
+    await after.until(lambda: not after.finishing._retelling)
+    after.workers.done()
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert row.story == "b" * 32
+    after.finishing.retell(call.recording, "c" * 32)
+    await after.finishing.settle()
+    row = after.site.register.recordings.get(call.recording)
+    assert row is not None
+    assert row.story == "c" * 32
+
+
+async def test_an_erased_recordings_story_is_told_to_nobody(after: Afterwards) -> None:
+    call = await after.one_kept()
+    after.finishing.forget(call.recording)
+    await after.finishing.settle()
+    after.finishing.retell(call.recording, "b" * 32)
+    await after.finishing.settle()
+    assert after.site.register.recordings.get(call.recording) is None
+    assert after.finishing._retold == {}
+
+
+async def test_after_a_crash_the_ledger_tells_the_story(after: Afterwards) -> None:
+    call = after.call()
+    assert recover(after.site.vault, after.site.register).unfinished == (call,)
+    entry = {name: value for name, value in call.entry().items() if name != "story"}
+    after.site.vault.ledger_put(call.recording, entry)
+    (found,) = recover(after.site.vault, after.site.register).unfinished
+    assert found.story == call.recording, "an entry of before there were stories"

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from sipgate.core import events as ev
-from sipgate.core.conductor import RENEW_NS
+from sipgate.core.resources import RENEW_NS
 from sipgate.service.stage import LEASE_NS, Stage
 from sipgate.vault.vault import Vault
 from tests.core.world import ANNAS_LINE, CUSTOMER, DESK, NOW, POLICY, STREAMS, call_between

@@ -69,6 +69,7 @@ class Receiver:
 class Afterwards:
     said: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
+    stories: dict[str, str] = field(default_factory=dict)
 
     def expect(self, call: EndedCall) -> None:
         self.said.append(("expect", call.recording))
@@ -78,6 +79,9 @@ class Afterwards:
 
     def filmed_by(self, _recording: str) -> str | None:
         return None
+
+    def retell(self, recording: str, story: str) -> None:
+        self.stories[recording] = story
 
     def forget(self, recording: str, *, expired: bool = False) -> None:
         assert not expired
@@ -110,9 +114,9 @@ class Play:
         self.stage.start(cast("Any", self.tap))
         self.stage.handle(ev.PolicyChanged(SOUND_POLICY, NOW))
 
-    def offer(self, session: int = 1) -> None:
-        parties = call_between(OUTSIDE, LINE)
-        self.stage.handle(ev.Offered(session, WITH_KEY.name, parties, STREAMS, NOW, NOW))
+    def offer(self, session: int = 1, *keys: str) -> None:
+        parties, own = call_between(OUTSIDE, LINE), frozenset(keys)
+        self.stage.handle(ev.Offered(session, WITH_KEY.name, parties, STREAMS, NOW, NOW, own))
 
     def end(self, session: int = 1) -> None:
         self.stage.handle(ev.Ended(session, NOW + 10**9))
@@ -356,3 +360,28 @@ async def test_a_session_that_never_ends_holds_a_cut_recording_back_for_ten_minu
     assert play.afterwards.said[-1] == ("forget", name)
     play.end()
     assert play.afterwards.said.count(("finish", name)) == 1
+
+
+async def test_calls_that_turn_out_to_belong_together_get_one_story_in_ledger_and_index(play: Play) -> None:
+    for session in (1, 2):
+        play.offer(session, f"call-{session}")
+        await play.until(lambda: len(play.vault.ledger()) == session)  # noqa: B023 - in its own turn
+    older, newer = (play.stage._recording_of[session] for session in (1, 2))
+    stories = {name: entry["story"] for name, entry in play.vault.ledger().items()}
+    assert stories[older] != stories[newer]
+    play.stage.handle(ev.KeysChanged(2, frozenset({"call-2"}), frozenset({"call-1"}), NOW))
+    await play.until(lambda: play.vault.ledger()[newer]["story"] == stories[older])
+    play.end(2)
+    await play.until(lambda: play.vault.ledger()[newer]["ended_at_ns"] is not None)
+    assert play.vault.ledger()[newer]["story"] == stories[older]
+
+
+async def test_a_recording_that_has_ended_is_told_to_belong_to_an_older_story(play: Play) -> None:
+    for session in (1, 2):
+        play.offer(session, f"call-{session}")
+        await play.until(lambda: len(play.vault.ledger()) == session)  # noqa: B023 - in its own turn
+    older, newer = (play.stage._recording_of[session] for session in (1, 2))
+    story = play.vault.ledger()[older]["story"]
+    play.end(2)
+    play.stage.handle(ev.KeysChanged(1, frozenset({"call-1"}), frozenset({"call-2"}), NOW))
+    assert play.afterwards.stories == {newer: story}
