@@ -85,9 +85,9 @@ class Session:
         before = {stream.label: stream for stream in self.streams}
         found = []
         for line, label in zip(lines, labels, strict=True):
-            name, address, rtcp = self._name(label), line.address or "", line.rtcp.to
+            name, address = self._name(label), line.address or ""
             if address in _ON_HOLD and name in before:
-                address, rtcp = before[name].address, before[name].rtcp
+                address = before[name].address
             found.append(
                 StreamOffer(
                     name,
@@ -96,7 +96,7 @@ class Session:
                     line.port,
                     line.payload_types,
                     rtcp_mux=line.rtcp.multiplexed,
-                    rtcp=rtcp,
+                    rtcp=line.rtcp.to,
                 )
             )
         return tuple(found)
