@@ -41,9 +41,11 @@ class Dialect:
     others: frozenset[str] = frozenset()
 
 
-def _both(first: str | None, second: str | None, *directions: str) -> tuple[tuple[str | None, int, str], ...]:
-    one, other = directions if len(directions) == 2 else directions * 2
-    return (first, 30000, one), (second, 30002, other)
+def _both(
+    one: str | None, other: str | None, *ways: str, first: int = 30000
+) -> tuple[tuple[str | None, int, str], ...]:
+    ways = ways if len(ways) == 2 else ways * 2
+    return (one, first, ways[0]), (other, first + 2, ways[1])
 
 
 TWO = {"1": Side.CALLER, "2": Side.CALLEE}
@@ -62,7 +64,12 @@ DIALECTS = {
         others=frozenset({"2100"}),
     ),
     "cisco_cube": Dialect({"#0": Side.CALLER, "#1": Side.CALLEE}, (OFF, CUBE, OFF, CUBE)),
-    "netsapiens": Dialect(dict(zip(WORDS, Side, strict=True)), (_both(*WORDS, "recvonly"),) * 2),
+    # Held by 0.0.0.0 there is nobody to send receiver reports to: a change of streams (new ports here).
+    "netsapiens": Dialect(
+        dict(zip(WORDS, Side, strict=True)),
+        (_both(*WORDS, "recvonly"), _both(*WORDS, "recvonly", first=30100)),
+        events=(Offered, StreamsChanged, Ended),
+    ),
     "metaswitch": Dialect({"1": None}, ((("1", 30000, "recvonly"),),)),
     "webex": Dialect(TWO, (ON,)),
     "opensips": Dialect(
