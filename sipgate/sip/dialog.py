@@ -34,6 +34,16 @@ class Dialog:
         """What in-dialog requests are found by."""
         return self.call_id, self.local_tag, self.remote_tag
 
+    @property
+    def next_hop(self) -> str:
+        """Where a request of ours goes: the first proxy of the route set, else the peer itself (§12.2.1.1)."""
+        if not self.route_set:
+            return self.remote_target
+        try:
+            return address_of(self.route_set[0], "record-route").uri
+        except SipError:
+            return self.remote_target
+
     def follow(self, request: Request) -> None:
         """Take in a request of the dialog (RFC 3261 §12.2.2): its CSeq, and a new Contact if it refreshes the target.
 

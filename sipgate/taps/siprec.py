@@ -301,10 +301,10 @@ class SiprecTap:
             probe.add_done_callback(self._probes.discard)
 
     async def _probe(self, flow: Flow, calls: list[Call]) -> None:
-        """End the calls whose client nobody reaches at the port that its Contact names."""
+        """End the calls of a client whom nobody reaches at the port that its Contact, or the proxy before it, names."""
         reached: dict[int, bool] = {}
         for call in calls:
-            port = _port_of(call.dialog.remote_target)
+            port = _port_of(call.dialog.next_hop)
             if port not in reached:
                 reached[port] = await _reaches(flow.address, port)
             if not reached[port] and call.flow.channel == flow.channel and call in self._numbers:

@@ -348,6 +348,27 @@ async def test_a_session_outlives_its_connection_while_the_clients_port_is_there
     pbx.close()
 
 
+async def test_behind_a_proxy_it_is_the_proxys_port_that_counts() -> None:
+    """Kamailio closes an idle connection; the client's own port is none of the proxy's address."""
+    probed = asyncio.Event()
+
+    def probe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        probed.set()
+        writer.close()
+
+    proxy = await asyncio.start_server(probe, "127.0.0.1", 0)
+    route = f"Record-Route: <sip:127.0.0.1:{proxy.sockets[0].getsockname()[1]};transport=tcp;r2=on;lr=on>"
+    async with recorder() as found, asyncio.timeout(5):
+        invite = _tcp_invite(9).replace(b"Max-Forwards", route.encode() + b"\r\nMax-Forwards")  # 9: nobody is there
+        reader, writer = await _tcp(found, invite)
+        assert route in (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        writer.close()
+        await probed.wait()
+        await asyncio.sleep(0.1)
+        assert found.all(Ended) == []
+    proxy.close()
+
+
 async def test_a_session_ends_with_its_connection_when_the_client_is_gone() -> None:
     gone = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
     port = gone.sockets[0].getsockname()[1]
