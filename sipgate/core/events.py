@@ -37,11 +37,21 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaKey:
+    """A key under which SRTP is sent (RFC 4568): its suite's name, master key and salt in one, and what names it."""
+
+    suite: str
+    secret: bytes = field(repr=False)
+    mki: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class StreamOffer:
     """One RTP stream that the peer offers to send: where it comes from, what it carries, whose voice it is.
 
     ``payload_types`` maps RTP payload types to encoding names as in SDP (``PCMU``, ``PCMA``, ``telephone-event``).
     ``rtcp``: where the peer wants receiver reports; None: nowhere. ``rtcp_mux``: RTCP shares the port (RFC 5761).
+    ``crypto``: the keys of its SRTP, one of which every packet must be authentic under; empty: plain RTP.
     """
 
     label: str
@@ -51,6 +61,7 @@ class StreamOffer:
     payload_types: tuple[tuple[int, str], ...]
     rtcp_mux: bool = False
     rtcp: tuple[str, int] | None = None
+    crypto: tuple[MediaKey, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

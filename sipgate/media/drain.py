@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sipgate.core.events import MediaKey
 from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
 from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
 from sipgate.media.place import NOWHERE, Timelines
 from sipgate.media.recvmmsg import PAD, ROWS, SLOT, Batch, source_words
 from sipgate.media.reports import Reports
 from sipgate.media.rtcp import SHORTEST
+from sipgate.media.srtp import Unprotector
 from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store
 
 NEVER: Final = np.iinfo(np.int64).max
@@ -51,6 +53,10 @@ class Statistics:
     malformed: int = 0
     control: int = 0
     """RTCP on the port of the RTP (RFC 5761)."""
+    unauthentic: int = 0
+    """In a stream of SRTP, and not shown to be its sender's: forged, altered, plain, under a key not offered."""
+    replayed: int = 0
+    """SRTP that came a second time: the network's duplicates, or somebody's."""
     idle: int = 0
     """Of no recording, or outside [answer, hangup]."""
     other: int = 0
@@ -82,6 +88,7 @@ class Drain:
         self._batch = Batch()
         self._timelines = Timelines(streams)
         self._reports = Reports(streams)
+        self._srtp = Unprotector()
         self._events: dict[int, deque[tuple[int, int]]] = {}
         self._sockets: dict[int, socket.socket] = {}
         self._free: list[int] = []
@@ -98,9 +105,10 @@ class Drain:
         self._expected = np.zeros((streams, 4), dtype=np.uint64)
         self._mask = np.zeros((streams, 4), dtype=np.uint64)
         self._open: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
+        self._secured: npt.NDArray[np.bool_] = np.zeros(streams, dtype=np.bool_)
         self._codecs: Bytes = np.zeros((streams, 128), dtype=np.uint8)
 
-    _TABLES: Final = ("call", "leg", "answered", "ended", "heard", "_expected", "_mask", "_open", "_codecs")
+    _TABLES: Final = ("call", "leg", "answered", "ended", "heard", "_expected", "_mask", "_open", "_secured", "_codecs")
 
     # --- streams ----------------------------------------------------------------------------------------------------
 
@@ -125,11 +133,15 @@ class Drain:
         self._events[stream] = deque(maxlen=8)
         return stream
 
-    def listen(self, stream: int, source: tuple[str, int], payload_types: Mapping[int, int]) -> None:
+    def listen(
+        self, stream: int, source: tuple[str, int], payload_types: Mapping[int, int], crypto: Sequence[MediaKey] = ()
+    ) -> None:
         """Accept RTP from ``source`` alone. ``payload_types``: codec numbers; 0 and 8 mean PCMU and PCMA by themselves.
 
-        Raises ValueError when the address is of another family than the socket.
+        ``crypto``: then only SRTP that is authentic under one of these keys. Raises ValueError when the address is of
+        another family than the socket, MediaError when a key cannot be used.
         """
+        self._secure(stream, crypto)
         expected, mask = source_words(*source, self._sockets[stream].family)
         self._expected[stream], self._mask[stream] = expected, mask
         self._open[stream] = True
@@ -153,6 +165,14 @@ class Drain:
             self._reports.send(due, permitted, self._timelines.counts(due), now_ns, clock_ns)
         return bool(due.size)
 
+    def _secure(self, stream: int, crypto: Sequence[MediaKey]) -> None:
+        if crypto:
+            self._secured[stream] = True  # first: what fails now leaves a stream of which nothing is kept
+            self._srtp.secure(stream, crypto)
+        else:
+            self._secured[stream] = False
+            self._srtp.forget(stream)
+
     def silence(self, stream: int) -> None:
         """Accept nothing for now: the peer says that it does not send."""
         self._open[stream] = False
@@ -161,6 +181,7 @@ class Drain:
     def mute(self, stream: int) -> None:
         """Part from the call: what comes is read and forgotten."""
         self.silence(stream)
+        self._srtp.forget(stream)
         self.call[stream] = _NO_CALL
         self.answered[stream] = self.ended[stream] = NEVER
 
@@ -215,16 +236,17 @@ class Drain:
         ours = self._open[stream] & ((batch.names[:filled] & self._mask[stream]) == self._expected[stream]).all(axis=1)
         control = self._control(version2 & ours & (lengths >= SHORTEST), stream, arrivals)
         rtp = (lengths >= _RTP_HEADER) & version2 & ~control
-        heard = (rtp & ours) | (self.call[stream] == _NO_CALL)
+        genuine, replayed = self._genuine(stream, rtp & ours, lengths, now_ns)
+        heard = genuine | (self.call[stream] == _NO_CALL)
         np.maximum.at(self.heard, stream[heard], arrivals[heard])
         at, sizes = self._payloads(headers["first"], lengths, rtp)
-        codecs = np.where(rtp & ours, self._codecs[stream, headers["second"] & 0x7F], np.uint8(ABSENT))
+        codecs = np.where(genuine, self._codecs[stream, headers["second"] & 0x7F], np.uint8(ABSENT))
         digits = self._digits(np.flatnonzero(codecs == TELEPHONE_EVENT), stream, at, sizes, arrivals)
-        live = rtp & ours & (arrivals >= self.answered[stream]) & (arrivals <= self.ended[stream])
+        live = genuine & (arrivals >= self.answered[stream]) & (arrivals <= self.ended[stream])
         sound = live & ((codecs == PCMU) | (codecs == PCMA)) & (sizes > 0)
         chosen = np.flatnonzero(live)
         kept = self._place(chosen, sound[chosen], stream, arrivals, codecs, at, sizes) if chosen.size else 0
-        counts = [int(np.count_nonzero(mask)) for mask in (rtp, rtp & ours, live, sound)]
+        counts = [int(np.count_nonzero(mask)) for mask in (rtp, rtp & ours, genuine, live, sound)]
         old = self.statistics
         self.statistics = replace(
             old,
@@ -232,23 +254,40 @@ class Drain:
             control=old.control + int(np.count_nonzero(control)),
             malformed=old.malformed + filled - counts[0] - int(np.count_nonzero(control)),
             foreign=old.foreign + counts[0] - counts[1],
-            idle=old.idle + counts[1] - counts[2],
-            other=old.other + counts[2] - counts[3],
-            misplaced=old.misplaced + counts[3] - kept,
+            unauthentic=old.unauthentic + counts[1] - counts[2] - replayed,
+            replayed=old.replayed + replayed,
+            idle=old.idle + counts[2] - counts[3],
+            other=old.other + counts[3] - counts[4],
+            misplaced=old.misplaced + counts[4] - kept,
             kept=old.kept + kept,
         )
         return digits
 
     def _control(self, valid: npt.NDArray[np.bool_], stream: Ints, arrivals: Ints) -> npt.NDArray[np.bool_]:
-        """Which rows are RTCP (RFC 5761 §4: a second byte of 192 to 223, unless it was offered as a payload type)."""
+        """Which rows are RTCP (RFC 5761 §4: a second byte of 192 to 223, unless it was offered as a payload type).
+
+        That of secured streams would have to be SRTCP, which is not read: anybody could have sent it.
+        """
         second = self._batch.headers["second"][: self._batch.filled]
         control: npt.NDArray[np.bool_] = valid & (second & 0xE0 == 0xC0)
         if control.any():
             control &= self._codecs[stream, second & 0x7F] == ABSENT
-            for row in np.flatnonzero(control):
+            for row in np.flatnonzero(control & ~self._secured[stream]):
                 end = PAD + min(int(self._batch.lengths[row]), SLOT)
                 self._reports.control(int(stream[row]), self._batch.slots[row, PAD:end].tobytes(), int(arrivals[row]))
         return control
+
+    def _genuine(
+        self, stream: Ints, ours: npt.NDArray[np.bool_], lengths: Ints, now_ns: int
+    ) -> tuple[npt.NDArray[np.bool_], int]:
+        """Which rows are their sender's: SRTP is decrypted in its slot, and its ``lengths`` are those of the RTP."""
+        rows = np.flatnonzero(ours & self._secured[stream])
+        if rows.size == 0:
+            return ours, 0
+        opened = self._srtp.unprotect(self._batch.slots, lengths, rows, stream[rows], now_ns)
+        genuine = ours & ~self._secured[stream]
+        genuine[opened.rows] = True
+        return genuine, opened.replayed
 
     def _payloads(self, first: Bytes, lengths: Ints, rtp: npt.NDArray[np.bool_]) -> tuple[Ints, Ints]:
         """Where each row's payload begins in its slot, and its size; CSRCs, extension and padding are rare."""

@@ -249,11 +249,12 @@ class Receiver:
         self._drain.leg[stream.row] = 0 if live.mixed else stream.sides[0]
         codecs = {number: codec_number(encoding) for number, encoding in offer.payload_types}
         try:
-            self._drain.listen(stream.row, (offer.address, offer.port), codecs)
+            self._drain.listen(stream.row, (offer.address, offer.port), codecs, offer.crypto)
         except ValueError as error:
             raise MediaError("a stream comes from an address of another family than media.address") from error
         through = self._sockets[stream.row] if offer.rtcp_mux else self._controls.get(stream.row)
-        way = ReportWay(through, offer.rtcp) if through is not None and offer.rtcp is not None else None
+        plain = not offer.crypto  # a peer of SRTP takes SRTCP alone
+        way = ReportWay(through, offer.rtcp) if through is not None and offer.rtcp is not None and plain else None
         self._drain.report(stream.row, way, self._now_ns())
 
     def _part(self, live: LiveRecording) -> None:

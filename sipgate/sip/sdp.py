@@ -1,17 +1,19 @@
 """Session descriptions (RFC 8866) and the answer of a recording server (RFC 3264, RFC 7866 §9.1).
 
 Every m-line is answered, in order, with a port of its own or 0; what is taken is received only; labels are echoed.
-Taken: audio over RTP/AVP in G.711, with telephone-event beside it. SRTP and video are answered with port 0.
+Taken: audio over RTP/AVP, or over RTP/SAVP with a key that can be used (``sdescriptions``), each answered in its own
+profile; in G.711, with telephone-event beside it. Video and DTLS-SRTP are answered with port 0.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sipgate.errors import SdpError
 from sipgate.sip import sdp_rtcp
+from sipgate.sip.sdescriptions import PLAIN, SECURE, Crypto, choose
 
 MAX_STREAMS = 8  # a conference's; further m-lines are answered with port 0
 
@@ -34,6 +36,7 @@ class MediaLine:
 
     ``address``: None when the description gives it none. ``label``: RFC 4574's, or None.
     ``payload_types``: what we take of it, in the offerer's order; empty when there is no G.711 at all.
+    ``crypto``: how its SRTP is keyed, chosen from what is offered; None when it is RTP/AVP or offers nothing usable.
     """
 
     index: int
@@ -46,11 +49,13 @@ class MediaLine:
     label: str | None
     payload_types: tuple[tuple[int, str], ...]
     rtcp: sdp_rtcp.Rtcp = sdp_rtcp.UNKNOWN
+    crypto: Crypto | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether it is answered with a port."""
-        return self.kind == "audio" and self.protocol == "RTP/AVP" and self.port != 0 and bool(self.payload_types)
+        receivable = self.protocol in PLAIN or (self.protocol in SECURE and self.crypto is not None)
+        return self.kind == "audio" and receivable and self.port != 0 and bool(self.payload_types)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -86,10 +91,21 @@ def parse(data: bytes) -> Description:
     return Description(tuple(_reported(line, session, sections[line.index]) for line in media))
 
 
-def answer(offered: Description, address: str, ports: Sequence[int], session: int, version: int) -> bytes:
-    """The answer. ``ports``: one for each of ``offered.wanted()``, in order. ``address``: where RTP is received."""
+def answer(
+    offered: Description,
+    address: str,
+    ports: Sequence[int],
+    session: int,
+    version: int,
+    secrets: Mapping[int, bytes] | None = None,
+) -> bytes:
+    """The answer. ``ports``: one for each of ``offered.wanted()``, in order. ``address``: where RTP is received.
+
+    ``secrets``: our own key for each wanted m-line that has a crypto, by index: we send nothing under it, but RFC 4568
+    §5.1.2 wants it.
+    """
     taken = dict(zip((line.index for line in offered.wanted()), ports, strict=True))
-    media = (text for line in offered.media for text in _answered(line, taken.get(line.index, 0)))
+    media = (text for line in offered.media for text in _answered(line, taken.get(line.index, 0), (secrets or {})))
     return _described(address, session, version, media)
 
 
@@ -111,8 +127,8 @@ def _described(address: str, session: int, version: int, media: Iterable[str]) -
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
 
 
-def _received(port: int, types: Sequence[tuple[int, str]]) -> list[str]:
-    lines = [f"m=audio {port} RTP/AVP {' '.join(str(number) for number, _ in types)}"]
+def _received(port: int, types: Sequence[tuple[int, str]], protocol: str = "RTP/AVP") -> list[str]:
+    lines = [f"m=audio {port} {protocol} {' '.join(str(number) for number, _ in types)}"]
     for number, name in types:
         lines.append(f"a=rtpmap:{number} {name}/8000")
         if name == _EVENTS:
@@ -124,11 +140,13 @@ def _reported(line: MediaLine, session: Sequence[str], section: Sequence[str]) -
     return replace(line, rtcp=sdp_rtcp.read(session, section, line.address, line.port))
 
 
-def _answered(line: MediaLine, port: int) -> list[str]:
+def _answered(line: MediaLine, port: int, secrets: Mapping[int, bytes]) -> list[str]:
     label = [] if line.label is None else [f"a=label:{line.label}"]
     if port == 0:
         return [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats)}", *label]
-    *lines, _ = _received(port, line.payload_types)
+    *lines, _ = _received(port, line.payload_types, line.protocol)
+    if line.crypto is not None:
+        lines.append(line.crypto.answered(secrets[line.index]))
     # RFC 3264 §6.1: to an inactive or recvonly offer there is nothing that we could receive.
     receives = line.direction in {"sendonly", "sendrecv"}
     multiplexed = ["a=rtcp-mux"] if line.rtcp.multiplexed else []
@@ -143,6 +161,7 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
     rtpmaps: list[str] = []
     directions: list[str] = []
     labels: list[str] = []
+    cryptos: list[str] = []
     for line in section:
         if line.startswith("a="):
             name, _, value = line[2:].partition(":")
@@ -150,6 +169,8 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
                 rtpmaps.append(value.strip())
             elif name == "label":
                 labels.append(value.strip())
+            elif name == "crypto":
+                cryptos.append(value)
             elif line[2:] in _DIRECTIONS:
                 directions.append(name)
     found = MediaLine(
@@ -162,6 +183,7 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
         direction=directions[0] if directions else direction,
         label=(labels[0] or None) if labels else None,
         payload_types=_payload_types(rtpmaps, formats),
+        crypto=choose(cryptos) if fields[2].upper() in SECURE else None,
     )
     if found.wanted and found.address is None:
         raise SdpError("c= is missing")

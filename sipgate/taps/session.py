@@ -3,6 +3,9 @@
 Streams are named by their label (RFC 4574), or by their place where they have none. In an offerless session (RFC 7866
 §9.1) we offer two audio m-lines before the client has said anything: they have places for names, and keep them when the
 answer or a later offer brings labels. Until the answer, nothing is received on them.
+
+To an offer of SRTP (RFC 4568) we answer with a key of our own for each stream. We never send under it, but an answer
+without one is none; it stays the same until the client changes its own, so that a repeated offer gets the same answer.
 """
 
 from __future__ import annotations
@@ -12,9 +15,9 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from sipgate.core.events import Party, Side, StreamOffer
+from sipgate.core.events import MediaKey, Party, Side, StreamOffer
 from sipgate.errors import MetadataError
-from sipgate.sip import sdp
+from sipgate.sip import sdescriptions, sdp
 from sipgate.sip.call import Call
 from sipgate.sip.rsmetadata import Metadata
 from sipgate.taps.cisco import Headed
@@ -30,6 +33,7 @@ class Session:
     """``ports``: what ``service`` has opened, by stream name. ``offer``: the client's last description, if any.
 
     ``offers``: what waits for an answer brought no description, so our answer to it is an offer.
+    ``own_keys``: by stream name, the client's keys and ours that answers them.
     """
 
     call: Call
@@ -46,6 +50,7 @@ class Session:
     headed: Headed | None = None
     places: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    own_keys: dict[str, tuple[tuple[MediaKey, ...], bytes]] = field(default_factory=dict)
     unreadable: bool = False
     accepted: bool = False
     offers: bool = False
@@ -97,6 +102,7 @@ class Session:
                     line.payload_types,
                     rtcp_mux=line.rtcp.multiplexed,
                     rtcp=line.rtcp.to,
+                    crypto=_keys_of(line),
                 )
             )
         return tuple(found)
@@ -141,8 +147,18 @@ class Session:
         identifier, _ = self.local
         if self.offer is None:
             return sdp.offer(address, [self.ports.get(name, 0) for name, _ in self._offered()], identifier, version)
-        names = (self._name(label) for label in labels_of(self.offer.wanted()))
-        return sdp.answer(self.offer, address, [self.ports.get(name, 0) for name in names], identifier, version)
+        wanted = self.offer.wanted()
+        names = [self._name(label) for label in labels_of(wanted)]
+        keys = {line.index: self._own_key(name, line) for name, line in zip(names, wanted, strict=True)}
+        return sdp.answer(self.offer, address, [self.ports.get(name, 0) for name in names], identifier, version, keys)
+
+    def _own_key(self, name: str, line: sdp.MediaLine) -> bytes:
+        theirs = _keys_of(line)
+        if line.crypto is None:
+            return b""
+        if name not in self.own_keys or self.own_keys[name][0] != theirs:
+            self.own_keys[name] = (theirs, sdescriptions.new_secret(line.crypto.suite))
+        return self.own_keys[name][1]
 
     def _offered(self) -> tuple[tuple[str, Side], ...]:
         if self.headed is not None and self.headed.speaker is not None:
@@ -151,6 +167,12 @@ class Session:
 
     def _name(self, label: str) -> str:
         return self.places.get(label, label)
+
+
+def _keys_of(line: sdp.MediaLine) -> tuple[MediaKey, ...]:
+    if line.crypto is None:
+        return ()
+    return tuple(MediaKey(line.crypto.suite, key.secret, key.mki) for key in line.crypto.keys)
 
 
 def labels_of(lines: Sequence[sdp.MediaLine]) -> tuple[str, ...]:
