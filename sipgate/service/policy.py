@@ -23,6 +23,7 @@ from sipgate.errors import ConfigurationError, SipgateError
 from sipgate.register.exclusions_file import FileLine, read_exclusions
 from sipgate.register.register import Register
 from sipgate.service.clock import SteadyClock
+from sipgate.vault.together import Together
 
 log = structlog.get_logger("sipgate")
 
@@ -42,6 +43,7 @@ class PolicyKeeper:
         self._revision: int | None = None
         self._last: Policy | None = None
         self._refreshing = threading.Lock()  # else a policy read before a change could be given after the one with it
+        self._refreshed = Together(self._refresh_alone)  # many recordings may be kept at the same moment
         self.file_error: str | None = None
         self.register_error: str | None = None
 
@@ -68,6 +70,9 @@ class PolicyKeeper:
 
     def refresh(self) -> None:
         """Build the policy afresh and give it to core. In force, for calls under way too, once core has handled it."""
+        self._refreshed.run()
+
+    def _refresh_alone(self) -> None:
         with self._refreshing:
             self._refresh()
 

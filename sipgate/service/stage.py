@@ -1,8 +1,8 @@
 """Carries core's effects to the parts, and the parts' events to core. It decides nothing.
 
 All of it happens in the event loop's thread, but for what waits on a disk (keys, crash ledger, the receiver's tail),
-which goes to one worker thread, in order, and erasures, which wait for nobody (``erasing``). Events from other threads
-come in by ``post``.
+which goes to worker threads, in order for each recording (``lanes``), and erasures, which wait for nobody
+(``erasing``). Events from other threads come in by ``post``.
 
 What a crash must not lose is written before it is needed: the recording's key before its ports are opened; the ledger
 entry when recording begins. A crash before the entry is written leaves a key and a folder that nobody claims, and
@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from sipgate.errors import ErasedError, MediaError, StoreError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.clock import SteadyClock
 from sipgate.service.erasing import Eraser
+from sipgate.service.lanes import Lanes
 from sipgate.taps.siprec import SiprecTap
 from sipgate.vault.keys import RecordingKeys
 from sipgate.vault.vault import Vault, new_recording
@@ -114,7 +114,7 @@ class Stage:
         self._tap: SiprecTap | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._eraser = Eraser(vault, receiver.discard)
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="sipgate-disk")
+        self._disk = Lanes()
         self._live: dict[str, _Live] = {}
         self._recording_of: dict[int, str] = {}
         self._cut: dict[str, EndedCall] = {}
@@ -145,7 +145,7 @@ class Stage:
         """Wait for the disk; carry out nothing more."""
         if self._timer is not None:
             self._timer.cancel()
-        self._disk.shutdown(wait=True)
+        self._disk.stop()
         self._eraser.stop()
 
     @property
@@ -219,9 +219,9 @@ class Stage:
 
     # --- effects out ------------------------------------------------------------------------------------------------
 
-    def _to_disk(self, work: Callable[[], Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
+    def _to_disk(self, recording: str, work: Callable[[], Any], then: Callable[[asyncio.Future[Any]], None]) -> None:
         if self._loop is not None:
-            self._loop.run_in_executor(self._disk, work).add_done_callback(then)
+            self._loop.run_in_executor(self._disk.of(recording), work).add_done_callback(then)
 
     def _open(self, effect: fx.Open) -> None:
         recording = new_recording()
@@ -231,7 +231,7 @@ class Stage:
             folder = self._vault.folder(recording)
             return keys, self._receiver.open(recording, effect.streams, keys.data_key, folder)
 
-        self._to_disk(work, lambda done: self._opened(effect.session, recording, done))
+        self._to_disk(recording, work, lambda done: self._opened(effect.session, recording, done))
 
     def _opened(
         self, session: int, recording: str, done: asyncio.Future[tuple[RecordingKeys, tuple[int, ...]]]
@@ -276,6 +276,7 @@ class Stage:
 
     def _write_entry(self, call: EndedCall) -> None:
         self._to_disk(
+            call.recording,
             lambda: self._vault.ledger_put(call.recording, call.entry()),
             lambda done: self._ledger_written(call.recording, done),
         )
@@ -336,7 +337,7 @@ class Stage:
             self._vault.ledger_put(effect.recording, call.entry())
             self._vault.write_sealed(effect.recording, "metadata.sealed", metadata)
 
-        self._to_disk(work, lambda done: self._finished(call, done))
+        self._to_disk(call.recording, work, lambda done: self._finished(call, done))
 
     def _finished(self, call: EndedCall, done: asyncio.Future[None]) -> None:
         error = done.exception()
@@ -357,14 +358,14 @@ class Stage:
     def _wait_no_longer(self, recording: str) -> None:
         call = self._cut.pop(recording, None)
         if call is not None:
-            self._to_disk(lambda: self._receiver.release(recording), _say_store_error)
+            self._to_disk(recording, lambda: self._receiver.release(recording), _say_store_error)
             self._afterwards.finish(call)
 
     def _discard(self, effect: fx.Discard) -> None:
         self._eraser.erase(effect.recording)  # before all else: nothing that fails may come before it
         # A ledger entry or metadata being written at this moment lands after it: ciphertext that nothing opens any
-        # more, but a file. What the disk thread was given so far is done when this runs.
-        self._to_disk(lambda: self._eraser.erase(effect.recording), _say_store_error)
+        # more, but a file. What the recording's lane was given so far is done when this runs.
+        self._to_disk(effect.recording, lambda: self._eraser.erase(effect.recording), _say_store_error)
         live = self._live.get(effect.recording)
         if live is not None:
             live.erased = True
@@ -379,7 +380,7 @@ class Stage:
         recording = self._recording_of.pop(effect.session, None)
         if recording is not None:
             self._live.pop(recording, None)
-            self._to_disk(lambda: self._receiver.release(recording), _say_store_error)
+            self._to_disk(recording, lambda: self._receiver.release(recording), _say_store_error)
             if recording in self._cut:
                 self._afterwards.finish(self._cut.pop(recording))
 

@@ -14,9 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sipgate.errors import StoreError
+from sipgate.vault.together import Together
 
 TEMPORARY = ".tmp-"
 """What a temporary name contains: after a crash such files may lie about, and mean nothing."""
+
+_shared: dict[Path, Together] = {}
 
 
 @contextmanager
@@ -36,8 +39,21 @@ def private_folder(path: Path) -> None:
             path.chmod(0o700)
 
 
+def share_syncs(path: Path) -> None:
+    """Have one fsync of this folder serve all who write into it at the same moment."""
+    _shared.setdefault(path, Together(lambda: _sync(path)))
+
+
 def sync_folder(path: Path) -> None:
-    """Make the entries of a folder durable."""
+    """Make the entries of a folder durable: the fsync begins after this call, and is over when it returns."""
+    shared = _shared.get(path)
+    if shared is None:
+        _sync(path)
+    else:
+        shared.run()
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -55,6 +55,8 @@ class Vault:
         self._wrapped, self._secrets = keys / "recordings", keys / "secrets"
         for folder in (data, keys, self._media, self._ledger, self._wrapped, self._secrets):
             files.private_folder(folder)
+        for folder in (self._media, self._ledger, self._wrapped):  # where every call writes as it begins
+            files.share_syncs(folder)
         self._site_key = self._site(keys / "site.key")
 
     def _site(self, path: Path) -> bytes:

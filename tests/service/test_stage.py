@@ -236,7 +236,7 @@ async def test_nothing_that_fails_comes_before_the_erasure(play: Play) -> None:
 async def test_a_decided_erasure_waits_for_no_other_calls_disk(play: Play) -> None:
     name = await play.recording()
     held = threading.Event()
-    play.stage._to_disk(lambda: held.wait(5), lambda _: None)
+    play.stage._to_disk(name, lambda: held.wait(5), lambda _: None)
     try:
         play.stage.handle(ev.PrivateCall(name, NOW + 6))
         await play.until(lambda: not play.vault.recordings() and not play.vault.remains())
@@ -306,7 +306,7 @@ async def test_an_erasure_that_the_disk_refuses_stays_owed_until_it_is_done(
 async def test_an_end_written_while_it_is_erased_is_not_handed_over(play: Play) -> None:
     name = await play.recording()
     held = threading.Event()
-    play.stage._to_disk(lambda: held.wait(5), lambda _: None)
+    play.stage._to_disk(name, lambda: held.wait(5), lambda _: None)
     play.stage.handle(ev.MediaFailed(name, NOW + 5))
     play.stage.handle(ev.PrivateCall(name, NOW + 6))
     held.set()
