@@ -94,9 +94,10 @@ class Connection(_Section):
 
     name: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
     addresses: tuple[IPNetwork, ...] = Field(min_length=1, description="whence it may call; nobody else is answered")
-    begins: Literal["answer", "early"] = Field(
-        description="'answer' when this client opens its session once the call is answered; 'early' when it may do so "
-        "at ringing or early media: then nothing is recorded until other evidence of the answer (RULES R2)"
+    begins: Literal["answer", "metadata", "early"] = Field(
+        description="'answer' when this client opens its session once the call is answered; 'metadata' when it may do "
+        "so at ringing, and its metadata associates every participant with the session (associate-time) at the answer "
+        "and not before; 'early' when its sessions do not tell: then nothing is recorded without other evidence (R2)"
     )
     certificate: str | None = Field(
         None,

@@ -86,10 +86,11 @@ class HealthDesk:
             yield HealthItem(f"workstation {state.name}", state.ready, _desk_words(state.online, state.ready))
         for connection in self._config.siprec.connection:
             if connection.begins == "early":
-                text = "opens its sessions before the answer, which nothing else shows: its calls are not recorded"
+                text = "opens its sessions before the answer: they are recorded only where another session shows it"
                 yield HealthItem(f"connection {connection.name}", False, text)
             else:
-                yield HealthItem(f"connection {connection.name}", True, "its sessions begin with the answer")
+                where = "when their metadata shows it" if connection.begins == "metadata" else "with the answer"
+                yield HealthItem(f"connection {connection.name}", True, f"its sessions begin {where}")
         if self._tap.unreadable:
             text = (
                 f"{self._tap.unreadable} named their parties so that nobody could be identified: look at that equipment"

@@ -54,6 +54,8 @@ class Metadata:
     participant id to the ids of the streams that it sends. ``mentioned``: every SIP or tel URI anywhere in the text,
     vendors' extensions included. ``session_ids``: the Call-IDs of the recorded call. ``caller``: what names the caller,
     if anything does (BroadWorks' ``callingPartyNumber``, Oracle's ``callingParty``, the drafts' ``initiator``).
+    ``sessions`` and ``groups``: ids of the communication sessions and their groups. ``associated``: ids of participants
+    who have joined a session and not left it (RFC 7865 §6.6, with a time).
     """
 
     participants: dict[str, Participant] = field(default_factory=dict)
@@ -64,6 +66,14 @@ class Metadata:
     receives: dict[str, frozenset[str]] = field(default_factory=dict)
     caller: str | None = None
     crossed: bool = False
+    sessions: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    associated: frozenset[str] = frozenset()
+
+    @property
+    def connected(self) -> bool:
+        """Whether everybody, two at least, has joined the session: evidence of the answer from who means it so."""
+        return len(self.participants) > 1 and self.associated >= self.participants.keys()
 
     @property
     def ordered(self) -> tuple[str, ...]:
@@ -114,12 +124,16 @@ class Metadata:
             dict(self.receives),
             self.caller,
             self.crossed,
+            self.sessions,
+            self.groups,
+            self.associated,
         )
 
     def _become(self, other: Metadata) -> None:
         self.participants, self.labels, self.sends = other.participants, other.labels, other.sends
         self.mentioned, self.session_ids = other.mentioned, other.session_ids
         self.receives, self.caller = other.receives, other.caller
+        self.sessions, self.groups, self.associated = other.sessions, other.groups, other.associated
 
     def _merge(self, root: Element) -> None:
         sends: dict[str, set[str]] = {}
@@ -136,12 +150,9 @@ class Metadata:
                     _collect("send", _id(element, "participant"), element, sends)
                     _collect("recv", _id(element, "participant"), element, receives)
                 case "participantsessionassoc":
-                    identifier = _id(element, "participant")
-                    stays = _child_text(element, "disassociate-time") is None
-                    here[identifier] = here.get(identifier, False) or stays
-                case "session":
-                    found = ((e.text or "").strip() for e in element if e.tag == "sipsessionid")
-                    self.session_ids |= {text for text in found if text}
+                    self._merge_association(element, here)
+                case "session" | "group" as kind:
+                    self._merge_session(element, kind)
         self.sends |= {identifier: frozenset(streams) for identifier, streams in sends.items()}
         self.receives |= {identifier: frozenset(streams) for identifier, streams in receives.items()}
         self.caller = _caller(root) or self.caller
@@ -149,6 +160,23 @@ class Metadata:
             if not stays:  # who has left every session of this document is not a party any more
                 self.participants.pop(identifier, None)
                 self.sends.pop(identifier, None)
+                self.associated -= {identifier}
+
+    def _merge_association(self, element: Element, here: dict[str, bool]) -> None:
+        identifier = _id(element, "participant")
+        stays = _child_text(element, "disassociate-time") is None
+        here[identifier] = here.get(identifier, False) or stays
+        if stays and _child_text(element, "associate-time"):
+            self.associated |= {identifier}
+
+    def _merge_session(self, element: Element, kind: str) -> None:
+        identifier = {_id(element, kind)} - {""}
+        if kind == "group":
+            self.groups |= identifier
+            return
+        self.sessions |= identifier
+        self.session_ids |= _texts(element, "sipsessionid")
+        self.groups |= _texts(element, "group-ref")
 
     def _merge_participant(self, element: Element, sends: dict[str, set[str]], receives: dict[str, set[str]]) -> None:
         identifier = _id(element, "participant") or f"#{len(self.participants)}"
@@ -175,8 +203,13 @@ class Metadata:
         if not found:
             raise MetadataError("the metadata is no XML, and no participant can be read out of it")
         self.participants, self.labels, self.sends, self.receives = found, {}, {}, {}
+        self.associated = frozenset()
         self.mentioned |= _uris(text)
         self.session_ids |= {text.strip() for text in _SESSION_ID.findall(text)}
+
+
+def _texts(element: Element, name: str) -> set[str]:
+    return {text for child in element if child.tag == name and (text := (child.text or "").strip())}
 
 
 def _collect(kind: str, participant: str, element: Element, into: dict[str, set[str]]) -> None:

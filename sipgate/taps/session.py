@@ -19,8 +19,10 @@ from sipgate.core.events import MediaKey, Party, Side, StreamOffer
 from sipgate.errors import MetadataError
 from sipgate.sip import sdescriptions, sdp
 from sipgate.sip.call import Call
+from sipgate.sip.message import Request
 from sipgate.sip.rsmetadata import Metadata
 from sipgate.taps.cisco import Headed
+from sipgate.taps.keys import Keys, keys_of
 from sipgate.taps.parties import label_sides, participant_sides, parties_of
 
 _MAX_METADATA = 1 << 20  # bytes of metadata kept for one call
@@ -32,8 +34,8 @@ _PLACES = (("#0", Side.CALLER), ("#1", Side.CALLEE))  # of the m-lines that we o
 class Session:
     """``ports``: what ``service`` has opened, by stream name. ``offer``: the client's last description, if any.
 
-    ``offers``: what waits for an answer brought no description, so our answer to it is an offer.
-    ``own_keys``: by stream name, the client's keys and ours that answers them.
+    ``offers``: what waits for an answer brought no description, so our answer to it is an offer. ``waits``: the
+    metadata will say when the call is answered. ``own_keys``: by stream name, the client's media keys and ours.
     """
 
     call: Call
@@ -48,6 +50,8 @@ class Session:
     label_sides: dict[str, Side | None] = field(default_factory=dict)
     participant_sides: dict[str, Side] = field(default_factory=dict)
     headed: Headed | None = None
+    keys: Keys = field(default=Keys(frozenset(), frozenset()))
+    waits: bool = False
     places: dict[str, str] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
     own_keys: dict[str, tuple[tuple[MediaKey, ...], bytes]] = field(default_factory=dict)
@@ -78,6 +82,12 @@ class Session:
         # Header fields name the parties where there is no metadata; never in place of metadata that nobody could read.
         headed = self.headed.uris if self.headed is not None and not self.unreadable else {}
         return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country, headed)
+
+    def find_keys(self, request: Request) -> bool:
+        """Which call this is, by all that is known now; whether that is more than before."""
+        before = self.keys
+        self.keys |= keys_of(request, self.metadata, self.headed)
+        return self.keys != before
 
     def take(self, offer: sdp.Description) -> tuple[StreamOffer, ...]:
         """The streams of an offer of the client."""

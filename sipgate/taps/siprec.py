@@ -1,8 +1,10 @@
 """SIPREC session recording server (RFC 7866) as a tap: INVITEs in, events out, answers back.
 
 When a call begins: a recording session's INVITE says nothing about the answer by itself (a client may open it at
-ringing). So each connection declares when it opens sessions; where it declares "answer", the answer is the moment at
-which the INVITE came. Where it declares "early", ``answered_at_ns`` stays None.
+ringing). So each connection declares what does. Where it declares "answer", the answer is the moment at which the
+INVITE came. Where it declares "metadata", it is the moment at which metadata came that has every participant, two at
+least, associated with the session: not the time that the text gives, which is another machine's, and past. Where it
+declares "early", the answer must come from elsewhere: another session of the call, or a tap that sees its signalling.
 
 When it ends: BYE, CANCEL, a 2xx never acknowledged, or a client that is out of reach. A TCP connection that closes is
 no end by itself (RFC 3261 §18; OpenSIPS closes idle ones after 120 s): the client's SIP port is tried, and only when
@@ -18,7 +20,8 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from sipgate import config
-from sipgate.core.events import Ended, Event, Offered, PartiesChanged, StreamOffer, StreamsChanged
+from sipgate.core import events
+from sipgate.core.events import Ended, Event, KeysChanged, Offered, PartiesChanged, StreamOffer, StreamsChanged
 from sipgate.errors import ConfigurationError, SipError
 from sipgate.sip.call import Answered, Call, Invited, Modified, Over, UasEvent
 from sipgate.sip.capabilities import RETRY_AFTER, companions
@@ -192,12 +195,17 @@ class SiprecTap:
         number = secrets.randbits(62)
         self._sessions[number] = session
         self._numbers[call] = number
-        answered = now if connection is not None and connection.begins == "answer" else None
-        keys = session.metadata.session_ids | {request.call_id}
-        if session.headed is not None and session.headed.key is not None:
-            keys |= {session.headed.key}
+        begins = connection.begins if connection is not None else "early"
+        is_answered = begins == "answer" or (begins == "metadata" and session.metadata.connected)
+        session.waits = begins == "metadata" and not is_answered
+        session.find_keys(request)
         half = session.headed is not None and session.headed.speaker is not None
-        self._emit(Offered(number, session.connection, session.parties, session.streams, answered, now, keys, half))
+        answered, keys = now if is_answered else None, session.keys
+        self._emit(
+            Offered(
+                number, session.connection, session.parties, session.streams, answered, now, keys.call, half, keys.story
+            )
+        )
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
@@ -209,7 +217,7 @@ class SiprecTap:
         streams = session.take(offer) if offer is not None else session.streams
         session.header_uris |= uris_of(request)
         session.headed = headed_by(request) or session.headed
-        self._tell_parties(number, session, now)
+        self._tell_parties(number, session, request, now)
         if offer is None and request.method == "UPDATE":
             self._uas.answer(call, b"", now)
         elif not self._tell_streams(number, session, streams, now):
@@ -232,14 +240,20 @@ class SiprecTap:
             self._handle([Over(call, True)], now)
             return
         self._read_metadata(session, found.metadata)
-        self._tell_parties(number, session, now)
+        self._tell_parties(number, session, ack, now)
         self._tell_streams(number, session, streams, now)
 
-    def _tell_parties(self, number: int, session: Session, now: int) -> None:
+    def _tell_parties(self, number: int, session: Session, request: Request, now: int) -> None:
+        """Who takes part, in which call, and whether it is answered: where that has changed."""
+        if session.find_keys(request):
+            self._emit(KeysChanged(number, session.keys.call, session.keys.story, now))
         parties = session.find_parties()
         if parties != session.parties:
             session.parties = parties
             self._emit(PartiesChanged(number, parties, now))
+        if session.waits and session.metadata.connected:
+            session.waits = False
+            self._emit(events.Answered(number, now))
 
     def _tell_streams(self, number: int, session: Session, streams: tuple[StreamOffer, ...], now: int) -> bool:
         """Whether they changed: then the answer comes with ``restreamed``."""
