@@ -1,9 +1,16 @@
-"""``sipgate bench media``: how many calls this machine's core receives, measured.
+"""``sipgate bench media``: how many calls this machine's core records, measured, and beside it what other recorders do.
 
-Two streams a call come over loopback from a process of their own. The figure has two bases (LAB.md §4): the CPU seconds
-of this process (receiving, placing, sealing, writing), and those together with the kernel's receive softirq, which on
-loopback runs while the *sender* sends; it is read from /proc/stat, so it holds whatever else the machine received. What
-a call costs once (sealing its end) is not in either, but given beside them.
+Real streams, two a call, come over loopback from a process of their own (``load``), and every recording is read back:
+each packet must be there, in its place. CPU seconds are measured from ``WARM_UP_SECONDS`` on, when every call stands.
+Three bases (LAB.md §4):
+
+* *receiver*: the CPU seconds of this process: receiving, placing, sealing, writing;
+* *with softirq*: and the kernel's receive softirq, less that of the idle machine. On loopback it runs while the
+  *sender* sends, so it is read from /proc/stat, and includes whatever else this machine received;
+* *all in*: and what a call costs once (signalling, key and file, the first packets, the sealing of its end), as a part
+  of a call of ``CALL_SECONDS``.
+
+What other recorders do (``baselines``) is measured by the CPU seconds of their processes alone: the first basis.
 """
 
 from __future__ import annotations
@@ -19,17 +26,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
+
+import numpy as np
 
 from sipgate.config import Media
 from sipgate.core.events import Side, StreamOffer
 from sipgate.errors import MediaError
-from sipgate.media.frames import FILE_NAME, LiveFileReader
+from sipgate.media import baselines, load
+from sipgate.media.frames import FILE_NAME, LEGS, LiveFileReader
 from sipgate.media.receiver import TICK_SECONDS, Receiver
+from sipgate.taps import bench as sip_bench
 
 SENDER: Final = (sys.executable, "-m", "sipgate.media.load")
-Inspect = Callable[[int, LiveFileReader], None]
-"""Called for every call of a run with its number and its finished live file."""
+WARM_UP_SECONDS: Final = 1.0
+CALL_SECONDS: Final = 120.0
+"""How long a call lasts of which ``calls_per_core_all_in`` counts the beginning and the end."""
+_IDLE_SECONDS: Final = 0.5
+Inspect = Callable[[int, LiveFileReader], int | None]
+"""Called for every call of a run with its number and its finished live file; returns how much of it is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +56,11 @@ class Run:
     lost: int
     kernel_drops: int
     length_error_ms: float
+    torn: int
     cpu_seconds: float
     softirq_seconds: float
-    finish_ms: float
+    once_ms: float
+    """CPU milliseconds that a call costs whatever its length."""
     behind_ms: float
     """By how much the sender itself was late at worst: above 100 ms the machine was too busy to show anything."""
 
@@ -57,27 +74,57 @@ class _Call:
     ended_at_ns: int = 0
 
 
-def run(calls: int, seconds: float, *, runs: int = 3, sender: Sequence[str] = SENDER) -> dict[str, float | int]:
-    """The median of ``runs`` runs of ``calls`` calls that last ``seconds`` each; the worst of losses and lengths."""
-    results = [one_run(calls, seconds, sender) for _ in range(runs)]
+def run(
+    calls: int = 1000, seconds: float = 8.0, *, runs: int = 3, sender: Sequence[str] = SENDER, beside: bool = True
+) -> dict[str, Any]:
+    """The median of ``runs`` runs of ``calls`` calls; the worst of losses and lengths. ``beside``: baselines too."""
+    results = [one_run(calls, seconds, sender, check_content if sender is SENDER else None) for _ in range(runs)]
     cpu = statistics.median(result.cpu_seconds for result in results)
     softirq = statistics.median(result.softirq_seconds for result in results)
-    return {
+    once = statistics.median(result.once_ms for result in results) / 1e3
+    signalling = 1 / sip_bench.run(400, 1.0, 100)["calls_per_second_per_core"] if beside else 0.0
+    measured = calls * seconds
+    figures: dict[str, Any] = {
         "calls": calls,
+        "lost": sum(result.lost for result in results),
+        "calls_per_core_receiver": round(measured / cpu),
+        "calls_per_core_with_softirq": round(measured / (cpu + softirq)),
+        "calls_per_core_all_in": round(1 / ((cpu + softirq) / measured + (once + signalling) / CALL_SECONDS)),
+        "baselines": {},
         "seconds": seconds,
         "runs": runs,
         "sent": sum(result.sent for result in results),
         "kept": sum(result.kept for result in results),
-        "lost": sum(result.lost for result in results),
+        "torn": sum(result.torn for result in results),
         "kernel_drops": sum(result.kernel_drops for result in results),
-        "sender_behind_ms": max(result.behind_ms for result in results),
-        "length_error_ms": max(result.length_error_ms for result in results),
         "cpu_seconds": round(cpu, 3),
         "softirq_seconds": round(softirq, 3),
-        "finish_ms_a_call": round(statistics.median(result.finish_ms for result in results), 3),
-        "calls_per_core_receiver_only": round(calls * seconds / cpu),
-        "calls_per_core_with_softirq": round(calls * seconds / (cpu + softirq)),
+        "once_ms_a_call": round(once * 1e3, 3),
+        "signalling_ms_a_call": round(signalling * 1e3, 3),
+        "call_seconds": CALL_SECONDS,
+        "length_error_ms": max(result.length_error_ms for result in results),
+        "sender_behind_ms": max(result.behind_ms for result in results),
     }
+    if beside:
+        found = baselines.measured()
+        figures["baselines"] = {b.name: b.calls_per_core for b in found if b.calls_per_core is not None}
+        figures["baseline_runs"] = [asdict(b) for b in found]
+    return figures
+
+
+def check_content(number: int, live: LiveFileReader) -> int:
+    """How many legs of a call of our own sender are not there bit for bit and in one piece."""
+    windows = list(live.windows(live.length_ns or live.sealed_ns))
+    torn = 0
+    for leg in range(LEGS):
+        codec = np.concatenate([window.codec[leg] for window in windows])
+        sound = np.concatenate([window.sound[leg] for window in windows])
+        present = np.flatnonzero(codec)
+        units = np.ascontiguousarray(sound[present]).reshape(-1).view(load.UNIT)
+        whole = present.size > 0 and present[-1] - present[0] + 1 == present.size
+        in_order = units["number"] == np.arange(present.size) // load.UNITS
+        torn += not (whole and bool(np.all(in_order & (units["stream"] == LEGS * number + leg))))
+    return torn
 
 
 def one_run(calls: int, seconds: float, sender: Sequence[str] = SENDER, inspect: Inspect | None = None) -> Run:
@@ -85,7 +132,10 @@ def one_run(calls: int, seconds: float, sender: Sequence[str] = SENDER, inspect:
     with (
         tempfile.TemporaryDirectory(prefix="sipgate-bench-") as folder,
         subprocess.Popen(
-            [*sender, str(calls), str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*sender, str(calls), str(WARM_UP_SECONDS + seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as process,
     ):
         receiver = Receiver(Media(first_port=20000, last_port=min(65535, 22000 + 4 * calls)), time.time_ns, _ignore)
@@ -118,44 +168,63 @@ def _line(stream: IO[str] | None) -> str:
 
 def _measure(receiver: Receiver, calls: list[_Call], process: subprocess.Popen[str], inspect: Inspect | None) -> Run:
     sources = json.loads(_line(process.stdout))
+    idle = _idle_softirq()
+    began = time.process_time()
+    ports = _begin(receiver, calls, sources)
+    opened = time.process_time() - began
+    print(json.dumps(ports), file=process.stdin, flush=True)
+    began = time.process_time()
+    time.sleep(WARM_UP_SECONDS)
+    cpu, softirq, since = time.process_time(), _softirq_seconds(), time.monotonic()
+    warm = cpu - began
+    report = json.loads(_line(process.stdout))
+    time.sleep(2 * TICK_SECONDS)
+    cpu = time.process_time() - cpu
+    softirq = max(0.0, _softirq_seconds() - softirq - idle * (time.monotonic() - since))
+    steady = cpu / (time.monotonic() - since - 2 * TICK_SECONDS)
+    finish = time.process_time()
+    for call in calls:
+        call.ended_at_ns = time.time_ns()
+        receiver.finish(call.recording, call.ended_at_ns)
+    finish = time.process_time() - finish
+    once = opened + max(0.0, warm - steady * WARM_UP_SECONDS) + finish
+    kept = receiver.statistics()
+    worst, torn = _inspect(calls, inspect)
+    sent, behind = int(report["sent"]), float(report["behind_ms"])
+    lost = sent - kept.kept
+    once_ms = once / len(calls) * 1e3
+    return Run(sent, kept.kept, lost, kept.dropped, worst / 1e6, torn, cpu, softirq, once_ms, behind)
+
+
+def _begin(receiver: Receiver, calls: list[_Call], sources: list[int]) -> list[int]:
     ports: list[int] = []
     for number, call in enumerate(calls):
         offers = [
-            StreamOffer(side.name, side, "127.0.0.1", sources[2 * number + side.value], ((0, "PCMU"),)) for side in Side
+            StreamOffer(side.name, side, "127.0.0.1", port, ((0, "PCMU"),), True, ("127.0.0.1", port))
+            for side in Side
+            for port in [sources[2 * number + side.value]]
         ]
         ports += receiver.open(call.recording, offers, call.key, call.folder)
     for call in calls:
         call.answered_at_ns = time.time_ns()
         receiver.begin(call.recording, call.answered_at_ns)
-    cpu, softirq = time.process_time(), _softirq_seconds()
-    print(json.dumps(ports), file=process.stdin, flush=True)
-    report = json.loads(_line(process.stdout))
-    sent = int(report["sent"])
-    time.sleep(2 * TICK_SECONDS)
-    cpu, softirq = time.process_time() - cpu, _softirq_seconds() - softirq
-    finish = time.process_time()
-    for call in calls:
-        call.ended_at_ns = time.time_ns()
-        receiver.finish(call.recording, call.ended_at_ns)
-    finish = (time.process_time() - finish) / len(calls)
-    kept = receiver.statistics()
-    worst = 0
+    return ports
+
+
+def _inspect(calls: list[_Call], inspect: Inspect | None) -> tuple[int, int]:
+    worst = torn = 0
     for number, call in enumerate(calls):
         with LiveFileReader(call.folder / FILE_NAME, call.key) as live:
             worst = max(worst, abs((live.length_ns or 0) - (call.ended_at_ns - call.answered_at_ns)))
-            if inspect is not None:
-                inspect(number, live)
-    return Run(
-        sent,
-        kept.kept,
-        sent - kept.kept,
-        kept.dropped,
-        worst / 1e6,
-        cpu,
-        softirq,
-        finish * 1e3,
-        float(report["behind_ms"]),
-    )
+            torn += (inspect(number, live) or 0) if inspect is not None else 0
+    return worst, torn
+
+
+def _idle_softirq() -> float:
+    """Softirq seconds a second of this machine without us."""
+    before = _softirq_seconds()
+    time.sleep(_IDLE_SECONDS)
+    return (_softirq_seconds() - before) / _IDLE_SECONDS
 
 
 def _softirq_seconds() -> float:

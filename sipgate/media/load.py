@@ -1,43 +1,114 @@
 """Sends the RTP of many calls on one machine, for ``sipgate bench media``: a process of its own.
 
 ``python -m sipgate.media.load CALLS SECONDS``: prints a JSON list of source ports, two a call; reads a JSON list of
-destination ports; sends PCMU packets of 20 ms, phases spread over 20 ms; prints ``{"sent": packets,
-"behind_ms": its own worst lateness}``.
+destination ports; sends PCMU packets of 20 ms, phases spread over 20 ms; prints ``{"sent": packets, "behind_ms": its
+own worst lateness}``. Packet ``n`` of stream ``s`` holds 20 times ``UNIT``: (s, n, 0).
+
+It must cost far less than what it measures: sendmmsg(2) over arrays that are made once, and a source port for a
+twentieth of the streams.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
+import os
 import socket
 import struct
 import sys
 import time
+from typing import Final
 
-_PACKET_SECONDS = 0.02
-_BYTES = 160
+import numpy as np
+
+PACKET_SECONDS: Final = 0.02
+UNIT: Final = np.dtype([("stream", "<u4"), ("number", "<u2"), ("none", "<u2")])
+UNITS: Final = 20
+_PACKET: Final = np.dtype(
+    [("first", ">u2"), ("sequence", ">u2"), ("stamp", ">u4"), ("ssrc", ">u4"), ("units", UNIT, UNITS)]
+)
+_MESSAGE: Final = np.dtype(
+    {  # struct mmsghdr of <bits/socket.h>, 64 bits
+        "names": ["name", "name_size", "iov", "iov_count"],
+        "formats": ["u8", "u4", "u8", "u8"],
+        "offsets": [0, 8, 16, 24],
+        "itemsize": 64,
+    }
+)
+_SLICES: Final = 20
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+
+
+class Load:
+    """The streams' packets and where they go; a slice of them leaves each millisecond."""
+
+    def __init__(self, streams: int) -> None:
+        self.sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(min(_SLICES, streams))]
+        for sock in self.sockets:
+            sock.bind(("127.0.0.1", 0))
+        self.slices = np.array_split(np.arange(streams), len(self.sockets))
+        self._packets = np.zeros(streams, dtype=_PACKET)
+        self._packets["first"] = 0x8000
+        self._packets["ssrc"] = np.arange(streams)
+        self._packets["units"]["stream"] = np.arange(streams)[:, np.newaxis]
+        self._vectors = np.empty((streams, 2), dtype=np.uint64)
+        self._vectors[:, 0] = self._packets.ctypes.data + np.arange(streams, dtype=np.uint64) * _PACKET.itemsize
+        self._vectors[:, 1] = _PACKET.itemsize
+        self._messages = np.zeros(streams, dtype=_MESSAGE)
+        self._names = np.zeros((streams, 16), dtype=np.uint8)
+
+    def sources(self) -> list[int]:
+        """The source port of each stream."""
+        ports = [sock.getsockname()[1] for sock in self.sockets]
+        return [port for port, chosen in zip(ports, self.slices, strict=True) for _ in chosen]
+
+    def aim(self, ports: list[int]) -> None:
+        """Where each stream goes on 127.0.0.1."""
+        for stream, port in enumerate(ports):
+            name = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s", port, socket.inet_aton("127.0.0.1"))
+            self._names[stream] = np.frombuffer(name.ljust(16, b"\0"), dtype=np.uint8)
+        count = np.arange(len(ports), dtype=np.uint64)
+        self._messages["name"], self._messages["name_size"] = self._names.ctypes.data + count * np.uint64(16), 16
+        self._messages["iov"], self._messages["iov_count"] = self._vectors.ctypes.data + count * np.uint64(16), 1
+
+    def fill(self, number: int) -> None:
+        """Make the ``number``-th packet of every stream."""
+        self._packets["sequence"] = number & 0xFFFF
+        self._packets["stamp"] = number * 160 & 0xFFFFFFFF
+        self._packets["units"]["number"] = number & 0xFFFF
+
+    def send(self, slice_: int) -> int:
+        """Send one slice; returns how many packets."""
+        first, count = int(self.slices[slice_][0]), len(self.slices[slice_])
+        done = 0
+        while done < count:
+            at = self._messages.ctypes.data + 64 * (first + done)
+            sent = _libc.sendmmsg(self.sockets[slice_].fileno(), at, count - done, 0)
+            if sent < 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            done += sent
+        return count
 
 
 def main(calls: int, seconds: float) -> None:
     """Send, on this machine's loopback alone."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2 * calls)]
-    for sock in sockets:
-        sock.bind(("127.0.0.1", 0))
-    print(json.dumps([sock.getsockname()[1] for sock in sockets]), flush=True)
-    for sock, port in zip(sockets, json.loads(sys.stdin.readline()), strict=True):
-        sock.connect(("127.0.0.1", port))
-    packets = int(seconds / _PACKET_SECONDS)
-    phase = _PACKET_SECONDS / len(sockets)
-    start = time.monotonic()
-    sent, behind = 0, 0.0
-    for number in range(packets):
-        for stream, sock in enumerate(sockets):
-            pause = start + number * _PACKET_SECONDS + stream * phase - time.monotonic()
-            if pause > 0.001:
+    with contextlib.suppress(PermissionError):  # a sender that is late shows nothing of the receiver
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    load = Load(2 * calls)
+    print(json.dumps(load.sources()), flush=True)
+    load.aim(json.loads(sys.stdin.readline()))
+    sent, behind, start = 0, 0.0, time.monotonic()
+    for number in range(int(seconds / PACKET_SECONDS)):
+        load.fill(number)
+        for slice_ in range(len(load.slices)):
+            pause = start + (number + slice_ / len(load.slices)) * PACKET_SECONDS - time.monotonic()
+            if pause > 0:
                 time.sleep(pause)
             behind = max(behind, -pause)
-            unit = struct.pack("<IHH", stream, number & 0xFFFF, 0)
-            sock.send(struct.pack("!BBHII", 0x80, 0, number & 0xFFFF, number * _BYTES, stream) + unit * (_BYTES // 8))
-            sent += 1
+            sent += load.send(slice_)
     print(json.dumps({"sent": sent, "behind_ms": round(behind * 1e3)}), flush=True)
 
 

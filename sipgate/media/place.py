@@ -45,6 +45,7 @@ DOUBT_NS: Final = 150_000_000
 _FORGOTTEN_NS: Final = 2_000_000_000
 MOST_REORDERED: Final = 300
 NOWHERE: Final = int(np.iinfo(np.int64).min)
+_NOT_BEGUN: Final = NOWHERE + 1
 _REMEMBERED: Final = 4
 _ASKED: Final = 64
 MOST_DROPOUT: Final = 3000  # RFC 3550 appendix A.1, MAX_DROPOUT
@@ -111,11 +112,12 @@ class Timeline:
         """Packets missing in the sequence so far (RFC 3550 appendix A.3); a duplicate hides one."""
         return self.lost_before + (max(0, self.highest - self.base + 1 - self.counted) if self.counted else 0)
 
-    def place(self, packets: Sequence[Arrival]) -> list[int]:
-        """Positions in samples, NOWHERE for what cannot be believed. Packets in order of arrival."""
-        positions = []
+    def place(self, packets: Sequence[Arrival], following: Sequence[Arrival] = ()) -> list[int]:
+        """Positions in samples, NOWHERE for what cannot be believed. Packets in order of arrival, ``following`` are
+        those after them, which are asked and not placed."""
+        positions, known = [], [*packets, *following]
         for i, packet in enumerate(packets):
-            positions.append(self._place_one(packet, packets[i + 1 : i + 1 + _ASKED]))
+            positions.append(self._place_one(packet, known[i + 1 : i + 1 + _ASKED]))
             highest = self.highest
             self.count(packet.ssrc, packet.sequence)
             if self.highest != highest or self.counted == 1:
@@ -248,28 +250,43 @@ class Timelines:
         All by packet, in order of arrival within a stream. ``arrivals``: ns after the answer. Packets that are not
         ``sound`` only take a sequence number.
         """
-        same = self._anchored[streams] & (ssrcs == self._ssrc[streams])
+        columns = (ssrcs, sequences, stamps, arrivals, sizes)
+        begun = self._begin_new(streams, columns, sound)
+        same = self._anchored[streams] & (ssrcs == self._ssrc[streams]) & (begun == _NOT_BEGUN)
         ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
         since = ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
         positions: Ints = self._position[streams] + since
         agrees = np.abs(arrivals - positions * SAMPLE_NS) <= TOLERANCE_NS
         fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
-        careful = np.unique(streams[sound & ~fine])
+        careful = np.unique(streams[sound & ~fine & (begun == _NOT_BEGUN)])
         fast = fine & ~np.isin(streams, careful) if careful.size else fine
         np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
         np.add.at(self._counted, streams[fast], 1)
         newest = fast & sound & (ahead > 0)
         self._newest[streams[newest]] = stamps[newest]
         for stream in careful:
-            mine = streams == stream
+            mine = (streams == stream) & (begun == _NOT_BEGUN)
             rows, others = np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound)
             timeline = self._timeline(int(stream))
-            columns = (column[rows].tolist() for column in (ssrcs, sequences, stamps, arrivals, sizes))
-            positions[rows] = timeline.place([Arrival(*row) for row in zip(*columns, strict=True)])
+            positions[rows] = timeline.place(_arrivals(columns, rows))
             for row in others:
                 timeline.count(int(ssrcs[row]), int(sequences[row]))
             self._take_over(int(stream), timeline)
-        return positions
+        return np.where(begun == _NOT_BEGUN, positions, begun)
+
+    def _begin_new(self, streams: Ints, columns: tuple[Ints, ...], sound: Flags) -> Ints:
+        """Anchor streams that were never heard by their first sound, so that the rest of a thousand calls that begin at
+        once is arithmetic too. By row: its position, NOWHERE for what came before it, _NOT_BEGUN for all others."""
+        begun = np.full(len(streams), _NOT_BEGUN)
+        for stream in np.unique(streams[sound & ~self._anchored[streams]]):
+            mine = np.flatnonzero(streams == stream)
+            rows = mine[sound[mine]]
+            timeline = self._timeline(int(stream))
+            first, *following = _arrivals(columns, rows[: 1 + _ASKED])
+            begun[mine[mine < rows[0]]] = NOWHERE
+            (begun[rows[0]],) = timeline.place([first], following)
+            self._take_over(int(stream), timeline)
+        return begun
 
     def _timeline(self, stream: int) -> Timeline:
         """The stream's timeline, brought up to date with what the arithmetic counted."""
@@ -285,3 +302,7 @@ class Timelines:
             self._ssrc[stream], self._stamp[stream], self._position[stream] = anchor
         self._highest[stream], self._counted[stream] = timeline.highest, timeline.counted
         self._newest[stream] = timeline.newest
+
+
+def _arrivals(columns: tuple[Ints, ...], rows: Ints) -> list[Arrival]:
+    return [Arrival(*row) for row in zip(*(column[rows].tolist() for column in columns), strict=True)]
