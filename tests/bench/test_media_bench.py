@@ -81,7 +81,7 @@ def test_a_hundred_calls_for_thirty_seconds_lose_nothing(capsys: pytest.CaptureF
 def test_the_commands_figures_come_from_its_own_sender_whose_content_is_checked() -> None:
     figures = bench.run(5, 1, runs=2, beside=False)
     assert (figures["sent"], figures["lost"], figures["torn"]) == (2 * 5 * 2 * 100, 0, 0)
-    assert 0 < figures["calls_per_core_all_in"] < figures["calls_per_core_with_softirq"]
+    assert 0 < figures["calls_per_core_all_in"] <= figures["calls_per_core_with_softirq"]
     assert figures["calls_per_core_with_softirq"] <= figures["calls_per_core_receiver"]
     assert figures["calls_per_core_receiver"] == pytest.approx(5 / figures["cpu_seconds"], rel=0.05)
 
