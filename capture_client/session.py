@@ -220,11 +220,6 @@ class Session:
         """The recording being filmed or paused."""
         return self._film.recording if self._film else None
 
-    @property
-    def deadline_ns(self) -> int | None:
-        """When ``tick`` has something to do."""
-        return self._film.lease_until_ns if self._film else None
-
     def receive(self, payload: bytes, now_ns: int | None, uncertainty_ns: int) -> list[Action]:
         """An envelope arrived. What fails a check is ignored, and noted."""
         try:

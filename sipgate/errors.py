@@ -87,6 +87,12 @@ class JournalError(StoreError):
     http_status = 503
 
 
+class RegisterLostError(StoreError):
+    """The register's database cannot be read or written: its disk is full, or it is locked or away."""
+
+    http_status = 503
+
+
 class MediaError(SipgateError):
     """No port is free, or a stream cannot be received."""
 

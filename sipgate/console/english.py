@@ -172,6 +172,9 @@ TEXTS: dict[str, str] = {
     "error.503": "Not possible just now",
     "error.503_words": "The journal cannot be written, so nothing is opened or changed. "
     "Tell your telephony administrator.",
+    "error.register": "Not possible just now",
+    "error.register_words": "The register cannot be read or written; its disk may be full. "
+    "Tell your telephony administrator.",
     "error.not_in_force": "Not yet in force",
     "error.not_in_force_words": "It is written, but calls under way may not follow it yet. "
     "Look at Health, and try again.",

@@ -14,10 +14,25 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from sipgate.console.actions import FieldError
 from sipgate.console.headers import SECURITY
 from sipgate.console.render import page, safe_next, words_for
-from sipgate.errors import NotInForceError, SipgateError, StoreError
+from sipgate.errors import (
+    ErasedError,
+    JournalError,
+    NotInForceError,
+    RegisterLostError,
+    SipgateError,
+    StoreError,
+)
 
 _NOT_FOUND = "Not found"
-_OF_THE_STORE = {410: "the recording was erased", 503: "the journal cannot be written: nothing is opened or changed"}
+_OF_THE_STORE: dict[type[StoreError], str] = {
+    ErasedError: "the recording was erased",
+    JournalError: "the journal cannot be written: nothing is opened or changed",
+    RegisterLostError: "the register cannot be read or written: is its disk full?",
+}
+_WORDS: dict[type[SipgateError], str] = {
+    NotInForceError: "error.not_in_force",
+    RegisterLostError: "error.register",
+}
 _FOR_PROGRAMS = ("/api/", "/healthz", "/readyz", "/metrics", "/openapi.json", "/static/", "/workstation/")
 
 
@@ -33,9 +48,8 @@ async def _sipgate(request: Request, error: Exception) -> Response:
     assert isinstance(error, SipgateError)  # noqa: S101 - narrows for mypy
     field = error.field if isinstance(error, FieldError) else None
     # What the store says names files of ours: not for a browser.
-    shown = _OF_THE_STORE.get(error.http_status) if isinstance(error, StoreError) else str(error)
-    key = "error.not_in_force" if isinstance(error, NotInForceError) else None
-    return await _answer(request, error.http_status, shown, field, key)
+    shown = _OF_THE_STORE.get(type(error)) if isinstance(error, StoreError) else str(error)
+    return await _answer(request, error.http_status, shown, field, _WORDS.get(type(error)))
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -185,6 +185,9 @@ TEXTS: dict[str, str] = {
     "Regardez « État », puis réessayez.",
     "error.500": "Une erreur s'est produite",
     "error.500_words": "La faute est nôtre et a été notée. Réessayez ; si elle demeure, prévenez votre administrateur.",
+    "error.register": "Impossible pour l'instant",
+    "error.register_words": "Le registre ne peut être lu ou écrit ; son disque est peut-être plein. Prévenez "
+    "l'administrateur de la téléphonie.",
     "error.503": "Impossible pour l'instant",
     "error.503_words": "Le journal ne peut être écrit : rien n'est ouvert ni modifié. Prévenez l'administrateur de la "
     "téléphonie.",

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session, UOWTransaction
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from sipgate.core.lines import Selector, parse_selector
-from sipgate.errors import StoreError
+from sipgate.errors import RegisterLostError, StoreError
 from sipgate.register.models import Base, RevisionModel
 from sipgate.register.sealing import Sealing
 
@@ -95,9 +95,9 @@ def _named() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise StoreError(f"the register cannot be used: {error.orig}") from error
+        raise RegisterLostError(f"the register cannot be used: {error.orig}") from error
     except SQLAlchemyError as error:
-        raise StoreError(f"the register cannot be used: {type(error).__name__}") from error
+        raise RegisterLostError(f"the register cannot be used: {type(error).__name__}") from error
 
 
 def _count_revision(session: Session, _flush: UOWTransaction, _instances: object) -> None:

@@ -197,17 +197,17 @@ def test_the_lease_runs_out_unless_renewed_and_counts_from_when_the_server_spoke
     desk.film()
     desk.now_ns += 4 * SECOND
     assert ConfirmFilm(R1, desk.now_ns - SECOND) in desk.say(Renew(R1, at_ns=desk.now_ns - SECOND))
-    assert desk.session.deadline_ns == desk.now_ns - SECOND + LEASE
     assert desk.session.tick(desk.now_ns + LEASE - SECOND - 1) == []
     assert desk.session.tick(desk.now_ns + LEASE - SECOND) == [EndFilm(R1, None, "lease-expired"), HideSign()]
-    assert desk.session.deadline_ns is None
+    assert desk.session.filming is None
 
 
 def test_a_renewal_never_confirms_the_future() -> None:
     desk = Desk()
     desk.film()
     assert ConfirmFilm(R1, NOW) in desk.say(Renew(R1, at_ns=NOW + 60 * SECOND))
-    assert desk.session.deadline_ns == NOW + LEASE
+    assert desk.session.tick(NOW + LEASE - 1) == []
+    assert desk.session.tick(NOW + LEASE) == [EndFilm(R1, None, "lease-expired"), HideSign()]
 
 
 def test_after_a_lost_lease_the_same_call_may_be_filmed_again() -> None:

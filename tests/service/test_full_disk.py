@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from deploy.demo.programs import wait_until
@@ -76,11 +78,21 @@ def test_at_the_start_of_a_call_the_peer_is_sent_elsewhere_and_health_says_why(
         assert "make room" in reason
         assert company.offer().status == 503
         assert company.kept() == before
+        _nobody_signs_in_and_it_says_why(company)
     finally:
         small.make_room()
     wait_until(lambda: company.page("readyz").is_success, "readiness", 5.0)
     assert company.offer().status == 200
     company.until_idle()
+
+
+def _nobody_signs_in_and_it_says_why(company: Company) -> None:
+    trust = ssl.create_default_context(cafile=str(company.ca))
+    secret = {"login": "dpo", "password": company.accounts["dpo"].password}
+    with httpx.Client(base_url=company.url, verify=trust, trust_env=False) as stranger:
+        answer = stranger.post("api/v1/sign-in", json=secret)
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "the register cannot be read or written: is its disk full?"}
 
 
 @needs_pjsua2
