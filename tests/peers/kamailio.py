@@ -92,7 +92,7 @@ class Dispatcher:
 
     def __init__(self, folder: Path, recorders: Sequence[str], defines: Mapping[str, str]) -> None:
         self.port = free_port()
-        self._folder = folder
+        self.folder = folder
         self._run = folder / "run"
         self._run.mkdir()
         self._log = folder / "kamailio.log"
@@ -113,7 +113,7 @@ class Dispatcher:
         command = ["kamailio", "-DD", "-E", "-f", str(DEPLOYED / "siprec-dispatcher.cfg"), "-m", "32", "-M", "8"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, "-Y", str(self._run), "-w", str(self._folder), *words],
+                [*command, "-Y", str(self._run), "-w", str(self.folder), *words],
                 env={**os.environ, "PATH": _PATH},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
