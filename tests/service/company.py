@@ -109,9 +109,9 @@ class Company(Office):
         with session(self.sip_port, caller, callee, headers) as opened:
             return opened.answer
 
-    def open_session(self, caller: str = CUSTOMER, callee: str = TRAINEE) -> Session:
+    def open_session(self, caller: str = CUSTOMER, callee: str = TRAINEE, **more: Any) -> Session:
         """A session that stays: hang it up."""
-        return Session(self.sip_port, caller, callee)
+        return Session(self.sip_port, caller, callee, **more)
 
     def until_answered_with(self, status: int, seconds: float = 5.0, caller: str = CUSTOMER) -> float:
         """Wait until sessions get this status; how long it took."""

@@ -6,6 +6,7 @@ import re
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,13 +36,25 @@ class Answer:
 
 
 class Session:
-    """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE."""
+    """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE.
 
-    def __init__(self, port: int, caller: str, callee: str, headers: Sequence[str] = ()) -> None:
+    ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        caller: str,
+        callee: str,
+        headers: Sequence[str] = (),
+        *,
+        call: str | None = None,
+        belongs: str = "",
+    ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
         self._socket.settimeout(_SECONDS)
-        self._sequence = 0
+        self._sequence = self._heard = 0
         self._to = ("127.0.0.1", port)
         own = self._socket.getsockname()[1]
         self._common: dict[str, Any] = {
@@ -49,10 +62,12 @@ class Session:
             "call_id": f"call{secrets.token_hex(6)}@pbx.example",
             "from_tag": f"tag{secrets.token_hex(6)}",
         }
-        session = f"session{secrets.token_hex(6)}"
+        self._cseq = 1
+        session = call or f"session{secrets.token_hex(6)}"
         parties = (("p1", _attribute(caller), ["1"]), ("p2", _attribute(callee), ["2"]))
-        description = sdp(audio(own, "1"), audio(own, "2"))
-        body = recording_body(description, metadata(*parties, session_id=session))
+        self._described = sdp(audio(own, "1"), audio(own, "2"))
+        self._parties, self._call = parties, session
+        body = recording_body(self._described, metadata(*parties, session_id=session, extra=belongs))
         self._branch = f"z9hG4bK{secrets.token_hex(6)}"
         invite = request(
             branch=self._branch, extra=("Require: siprec", *headers), body=body, content_type=MIXED, **self._common
@@ -75,6 +90,29 @@ class Session:
         for _ in range(round(seconds * 50)):
             self._rtp(side, packet(b"\xff" * 160, sequence=self._next(), timestamp=160 * self._sequence))
 
+    def sound(self, seconds: float, payload: bytes = b"\xff") -> None:
+        """Send this byte of G.711 on both sides, as it would be spoken."""
+        began = time.monotonic()
+        for index in range(round(seconds * 50)):
+            for side in (0, 1):
+                data = packet(payload * 160, sequence=self._heard, timestamp=160 * self._heard, ssrc=100 + side)
+                self._rtp(side, data)
+            self._heard += 1
+            time.sleep(max(0.0, began + 0.02 * (index + 1) - time.monotonic()))
+
+    def tell(self, belongs: str = "", *others: str) -> int:
+        """A re-INVITE with the metadata as it is now, ``others`` having joined; its status."""
+        self._cseq += 1
+        parties = (*self._parties, *((f"p{n}", _attribute(who), []) for n, who in enumerate(others, 3)))
+        body = recording_body(self._described, metadata(*parties, session_id=self._call, extra=belongs))
+        own: dict[str, Any] = {**self._common, "to_tag": self._tag, "sequence": self._cseq}
+        branch = f"{self._branch}n{self._cseq}"
+        self._send(request(branch=branch, body=body, content_type=MIXED, **own))
+        while field_of(raw := self._final(), "CSeq") != f"{self._cseq} INVITE":
+            pass
+        self._send(request("ACK", branch=f"{branch}ack", **own))
+        return status_of(raw)
+
     def press(self, side: int, keys: str) -> None:
         """Telephone keys in one side's stream, each with three first and three last packets (RFC 4733 §2.5)."""
         for key in keys:
@@ -95,9 +133,10 @@ class Session:
 
     def hang_up(self) -> None:
         """BYE, and its 200."""
-        bye = request("BYE", branch=f"{self._branch}bye", to_tag=self._tag, sequence=2, **self._common)
+        self._cseq += 1
+        bye = request("BYE", branch=f"{self._branch}bye", to_tag=self._tag, sequence=self._cseq, **self._common)
         self._send(bye)
-        while field_of(self._final(), "CSeq") != "2 BYE":
+        while field_of(self._final(), "CSeq") != f"{self._cseq} BYE":
             pass  # a repeated 200 to the INVITE
         self.close()
 
