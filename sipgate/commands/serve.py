@@ -22,11 +22,17 @@ if TYPE_CHECKING:
     from sipgate.service.server import Server
 
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that computes keeps the others waiting, at most. The loop lets go of the interpreter with every
+system call: at Python's 5 ms, signalling would wait that long many times a call while a recording is being finished."""
+
+
 def serve(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Observe calls, record those that may be, serve the console. Stops at SIGTERM or Ctrl-C."""
     from sipgate.service.server import Server
 
     harden()
+    sys.setswitchinterval(SWITCH_SECONDS)
     _log_to_stderr()
     stores = open_stores(configuration.load(config))
     try:
