@@ -44,6 +44,7 @@ FILM_WAIT_SECONDS = 15.0
 """How long a call's end waits for the workstation to finish its upload; later parts are added when they come."""
 _ERASED, _EXPIRED = "recording-erased", "recording-expired"
 PARTS_HOURS = 72
+_MOMENT_SECONDS = 0.1
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0, 5.0
 _PARTS_NS = PARTS_HOURS * 3_600_000_000_000
 
@@ -95,6 +96,7 @@ class Finishing:
         self._retold: dict[str, str] = {}  # stories of what is not in the index yet
         self._retelling: set[asyncio.Task[None]] = set()
         self._index = threading.Lock()  # an erasure and the line that says "kept" exclude each other
+        self._counting: asyncio.Task[None] | None = None
         self.failures = 0
 
     def expect(self, call: EndedCall) -> None:
@@ -264,7 +266,26 @@ class Finishing:
         if done.film_refused:
             log.error("a film could not be joined to its sound: the recording is kept without it")
         await asyncio.to_thread(self._keep, call, job.ended_at_ns, done)
+        await self._counted()
         self._post(ev.Kept(call.recording, self._clock()))
+        if call.workstation is None:
+            await asyncio.to_thread(self._retire, call)
+
+    async def _counted(self) -> None:
+        """Wait until the policy in force counts what is in the index now; one serves all that are kept in a moment.
+
+        Until ``Kept``, core counts the recording itself. Raises what ``policy_changed`` raises.
+        """
+        if self._counting is None:
+            self._counting = asyncio.create_task(self._count(), name="counting")
+        await asyncio.shield(self._counting)
+
+    async def _count(self) -> None:
+        try:
+            await asyncio.sleep(_MOMENT_SECONDS)
+        finally:
+            self._counting = None  # what is kept from here on may come too late for this one
+        await asyncio.to_thread(self._policy_changed)
 
     def _job(self, call: EndedCall) -> FinishJob:
         keys, folder = self._vault.keys(call.recording), self._vault.folder(call.recording)
@@ -292,9 +313,6 @@ class Finishing:
                 raise ErasedError("erased while it was made")
             self._vault.folder(call.recording)  # ErasedError: its owner had it erased, perhaps in another process
             self._enter(row)
-        self._policy_changed()
-        if call.workstation is None:
-            self._retire(call)
 
     def _enter(self, row: RecordingRow) -> None:
         if self._register.recordings.get(row.recording) is not None:

@@ -135,6 +135,23 @@ async def test_nothing_is_journalled_or_indexed_before_the_webm_stands(after: Af
     assert after.site.vault.ledger() == {}
 
 
+async def test_recordings_kept_in_one_moment_share_a_policy_that_counts_all_of_them(after: Afterwards) -> None:
+    calls = [after.call() for _ in range(6)]
+    indexed: list[int] = []
+    after.finishing._policy_changed = lambda: indexed.append(
+        sum(after.site.register.recordings.get(call.recording) is not None for call in calls)
+    )
+    for call in calls:
+        after.finishing.finish(call)
+    await after.making(len(calls))
+    for number in range(len(calls)):
+        after.workers.done(number)
+    await after.finishing.settle()
+    assert sum(isinstance(event, Kept) for event in after.said) == len(calls)
+    assert indexed[-1] == len(calls)
+    assert len(indexed) < len(calls)
+
+
 async def test_erased_while_it_is_made_leaves_nothing(after: Afterwards) -> None:
     call = after.call()
     after.finishing.finish(call)
