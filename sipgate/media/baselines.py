@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -198,6 +199,7 @@ def measured() -> list[Baseline]:
 @contextmanager
 def _started(command: Sequence[str], **options: object) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(list(command), **options) as process:  # type: ignore[call-overload]
+        resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # Debian's rtpengine can crash when it is stopped
         with contextlib.suppress(PermissionError):  # as our own receiver's thread
             os.setpriority(os.PRIO_PROCESS, process.pid, -10)
         try:

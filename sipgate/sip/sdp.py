@@ -27,6 +27,7 @@ _VOICE = frozenset({"PCMU", "PCMA"})
 _EVENTS = "telephone-event"
 _TAKEN = frozenset({("PCMU", 8000), ("PCMA", 8000), (_EVENTS, 8000)})
 OFFERED = ((0, "PCMU"), (8, "PCMA"), (101, _EVENTS))
+_PREFERENCE = re.compile(r"a=recordpref:\s*([a-z]+)", re.IGNORECASE)  # RFC 7866 §7.3.2
 _DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
 
 
@@ -60,9 +61,10 @@ class MediaLine:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Description:
-    """A session description, as far as a recording server needs it."""
+    """A session description, as far as a recording server needs it. ``preferences``: every ``a=recordpref`` of it."""
 
     media: tuple[MediaLine, ...]
+    preferences: frozenset[str] = frozenset()
 
     def wanted(self) -> tuple[MediaLine, ...]:
         """The m-lines that are answered with a port, in order."""
@@ -88,7 +90,8 @@ def parse(data: bytes) -> Description:
         raise SdpError("o= is missing or malformed")
     address, direction = _address(session), _direction(session) or "sendrecv"
     media = (_media(index, section, address, direction) for index, section in enumerate(sections))
-    return Description(tuple(_reported(line, session, sections[line.index]) for line in media))
+    preferences = frozenset(match[1].lower() for line in lines if (match := _PREFERENCE.fullmatch(line)))
+    return Description(tuple(_reported(line, session, sections[line.index]) for line in media), preferences)
 
 
 def answer(

@@ -21,6 +21,7 @@ from sipgate.sip import sdescriptions, sdp
 from sipgate.sip.call import Call
 from sipgate.sip.message import Request
 from sipgate.sip.rsmetadata import Metadata
+from sipgate.taps import awareness
 from sipgate.taps.cisco import Headed
 from sipgate.taps.keys import Keys, keys_of
 from sipgate.taps.parties import label_sides, participant_sides, parties_of
@@ -56,6 +57,7 @@ class Session:
     ports: dict[str, int] = field(default_factory=dict)
     own_keys: dict[str, tuple[tuple[MediaKey, ...], bytes]] = field(default_factory=dict)
     unreadable: bool = False
+    objected: bool = False
     accepted: bool = False
     offers: bool = False
     local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
@@ -81,7 +83,8 @@ class Session:
         self.participant_sides = participant_sides(self.metadata, self.label_sides, known)
         # Header fields name the parties where there is no metadata; never in place of metadata that nobody could read.
         headed = self.headed.uris if self.headed is not None and not self.unreadable else {}
-        return parties_of(self.metadata, self.participant_sides, self.header_uris, self.country, headed)
+        parties = parties_of(self.metadata, self.participant_sides, self.header_uris, self.country, headed)
+        return (*parties, awareness.SOMEBODY) if self.objected else parties
 
     def find_keys(self, request: Request) -> bool:
         """Which call this is, by all that is known now; whether that is more than before."""
@@ -92,6 +95,7 @@ class Session:
     def take(self, offer: sdp.Description) -> tuple[StreamOffer, ...]:
         """The streams of an offer of the client."""
         self.offer = offer
+        self.objected = self.objected or awareness.objects(offer)
         lines = offer.wanted()
         labels = labels_of(lines)
         if self.headed is not None and self.headed.speaker is not None:
@@ -122,7 +126,7 @@ class Session:
         before = self.offer.media if self.offer is not None else ()
         known = {line.index: line.label for line in before}
         media = tuple(replace(line, label=line.label or known.get(line.index)) for line in answer.media)
-        found = sdp.Description(media)
+        found = replace(answer, media=media)
         if self.offer is None:
             for line, label in zip(found.wanted(), labels_of(found.wanted()), strict=True):
                 if line.index < len(self._offered()):
