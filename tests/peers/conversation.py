@@ -60,11 +60,11 @@ class Client:
                 pass
         return message
 
-    def answer(self, message: bytes) -> None:
-        """200 to a request of the server's."""
+    def answer(self, message: bytes, status: str = "200 OK") -> None:
+        """A response to a request of the server's."""
         names = ("Via", "From", "To", "Call-ID", "CSeq")
         lines = [f"{name}: {field_of(message, name)}" for name in names]
-        self.write("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]).encode())
+        self.write("\r\n".join([f"SIP/2.0 {status}", *lines, "Content-Length: 0", "", ""]).encode())
 
     def _emit(self, call: str, method: str, sequence: int, body: bytes, kind: str, **more: str) -> None:
         answers = self._sent.answers.get(call)
