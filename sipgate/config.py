@@ -143,7 +143,10 @@ class Media(_Section):
     first_port: Port = 30000
     last_port: Port = 31999
     silence_seconds: float = Field(
-        300.0, gt=0, description="after so long without RTP the recording ends, at its last packet"
+        900.0,
+        gt=0,
+        description="after so long without RTP the recording ends, at its last packet: longer than a hold lasts, as "
+        "many clients send nothing during one",
     )
 
     @model_validator(mode="after")
