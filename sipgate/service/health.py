@@ -91,6 +91,12 @@ class HealthDesk:
             else:
                 where = "when their metadata shows it" if connection.begins == "metadata" else "with the answer"
                 yield HealthItem(f"connection {connection.name}", True, f"its sessions begin {where}")
+        if self._tap.keys_shown:
+            who = ", ".join(sorted(self._tap.keys_shown))
+            text = (
+                f"{who}: offered over SIP that is not encrypted, where whoever reads them can hear the calls: use TLS"
+            )
+            yield HealthItem("SRTP keys", False, text)
         if self._tap.unreadable:
             text = (
                 f"{self._tap.unreadable} named their parties so that nobody could be identified: look at that equipment"

@@ -53,6 +53,8 @@ class SiprecTap:
         own_tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.unreadable = 0  # metadata of which no party could be read: an alarm for health that names no one
+        self.keys_shown: frozenset[str] = frozenset()
+        """Connections that have offered SRTP keys over signalling that is not encrypted: for health."""
         self._siprec = siprec
         self._country = country
         self._media_address = media_address
@@ -150,6 +152,8 @@ class SiprecTap:
         session.disarm()
         if session.call.pending is None:
             return  # what changed the streams was an ACK
+        if session.call.flow.transport != "tls" and any(stream.crypto for stream in session.streams):
+            self.keys_shown |= {session.connection}
         body = session.describe(self._media_address)
         self._uas.answer(session.call, body, self._now_ns(), offers=session.offers)
         self._transport.flush()

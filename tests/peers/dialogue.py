@@ -11,8 +11,9 @@ from tests.peers.sip_messages import MIXED, field_of, request, status_of, tag_of
 class Dialogue:
     """One recording session of a UDP client of ours, request by request."""
 
-    def __init__(self, client: UdpClient) -> None:
+    def __init__(self, client: UdpClient, call_id: str = "session-1@client") -> None:
         self.client = client
+        self.call_id = call_id
         self.sequence = 0
         self.tag = ""
 
@@ -55,6 +56,7 @@ class Dialogue:
             method,
             branch=branch or f"z9hG4bK{self.sequence}{method}",
             sent_by=self.client.sent_by,
+            call_id=self.call_id,
             to_tag=self.tag or None,
             sequence=self.sequence,
             body=body,

@@ -36,9 +36,10 @@ class Answer:
 
 
 class Session:
-    """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE.
+    """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE. ``ports``: where each side's RTP goes.
 
-    ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it.
+    ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it. ``description``: of streams that come
+    from elsewhere than this socket.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Session:
         *,
         call: str | None = None,
         belongs: str = "",
+        description: bytes | None = None,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -65,7 +67,7 @@ class Session:
         self._cseq = 1
         session = call or f"session{secrets.token_hex(6)}"
         parties = (("p1", _attribute(caller), ["1"]), ("p2", _attribute(callee), ["2"]))
-        self._described = sdp(audio(own, "1"), audio(own, "2"))
+        self._described = description or sdp(audio(own, "1"), audio(own, "2"))
         self._parties, self._call = parties, session
         body = recording_body(self._described, metadata(*parties, session_id=session, extra=belongs))
         self._branch = f"z9hG4bK{secrets.token_hex(6)}"
@@ -81,7 +83,7 @@ class Session:
         traces = (self._common["call_id"].partition("@")[0], self._common["from_tag"], session, self._branch)
         self.answer = Answer(status_of(raw), raw, traces)
         self._tag = field_of(raw, "To").partition(";tag=")[2]
-        self._ports = tuple(int(port) for port in re.findall(rb"(?m)^m=audio (\d+) ", raw))
+        self.ports = tuple(int(port) for port in re.findall(rb"(?m)^m=audio (\d+) ", raw))
         ours = self._branch if self.answer.status >= 300 else f"{self._branch}ack"
         self._send(request("ACK", branch=ours, to_tag=self._tag, **self._common))
 
@@ -129,7 +131,7 @@ class Session:
         return self._sequence
 
     def _rtp(self, side: int, data: bytes) -> None:
-        self._socket.sendto(data, ("127.0.0.1", self._ports[side]))
+        self._socket.sendto(data, ("127.0.0.1", self.ports[side]))
 
     def hang_up(self) -> None:
         """BYE, and its 200."""

@@ -27,7 +27,10 @@ class Parts:
         self.finishing = SimpleNamespace(unfinished=0, failures=0)
         self.link = SimpleNamespace(connected=lambda: self.connected, states=list)
         self.journal = Journal(folder / "journal", Ed25519PrivateKey.generate())
-        self.stage, self.tap = SimpleNamespace(open_failures=0, erasures_owed=0), SimpleNamespace(unreadable=0)
+        self.stage, self.tap = (
+            SimpleNamespace(open_failures=0, erasures_owed=0),
+            SimpleNamespace(unreadable=0, keys_shown=frozenset()),
+        )
 
     def desk(self) -> HealthDesk:
         parts = (self.keeper, self.stage, self.tap, self.link, self.finishing, self.journal)
@@ -135,3 +138,14 @@ def test_a_journal_whose_tail_vanished_makes_it_not_ready(tmp_path: Path) -> Non
     parts.journal.path.write_bytes(first)
     (reason,) = parts.desk().report().reasons
     assert "vanished" in reason
+
+
+def test_srtp_keys_that_anybody_can_read_are_said_with_the_connection_that_shows_them(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "*9")
+    parts.tap.keys_shown = frozenset({"sbc-1"})
+    report = parts.desk().report()
+    assert report.ready
+    (item,) = [item for item in report.items if not item.good]
+    assert item.name == "SRTP keys"
+    assert "sbc-1" in item.text
+    assert "TLS" in item.text
