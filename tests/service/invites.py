@@ -38,8 +38,8 @@ class Answer:
 class Session:
     """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE. ``ports``: where each side's RTP goes.
 
-    ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it. ``description``: of streams that come
-    from elsewhere than this socket.
+    ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it. ``description``: of streams that
+    come from elsewhere than this socket.
     """
 
     def __init__(
