@@ -3,7 +3,7 @@
 It listens on PORT over UDP and TCP (and over TLS on another, with certificate, key and CA, where they are given), and
 takes every session. On standard output it prints a line when it listens, and one for each session: ``Offered`` or
 ``Ended`` and the session's Call-ID. On standard input ``away`` and ``here`` make it unavailable and available again
-(what a full disk does), ``refuse`` and ``accept`` say what policy would.
+(what a full disk does), ``refuse`` and ``accept`` say what policy would; after ``wait`` nothing is decided.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable
 
 from sipgate.core.events import Offered
-from tests.peers.recorder import Recorder, accept, recorder, refuse
+from tests.peers.recorder import Recorder, accept, recorder, refuse, wait
 
 
 class _Service:
@@ -38,6 +38,8 @@ class _Service:
                 self.decide = refuse
             case "accept":
                 self.decide = accept
+            case "wait":
+                self.decide = wait
         _say(f"done {command}")
 
 

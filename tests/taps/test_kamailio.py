@@ -24,6 +24,7 @@ from tests.peers.sip_messages import (
     TWO_STREAMS,
     field_of,
     metadata,
+    multipart,
     recording_body,
     request,
     status_of,
@@ -206,6 +207,63 @@ async def test_a_killed_recorders_calls_go_to_the_other_and_come_back_when_it_do
         site.until_state(killed, "A")
         assert status_of((await _ask(site, client, story)).answer) == 200
         assert len(killed.offered) == 1
+
+
+async def test_a_frozen_recorders_calls_go_to_the_other(site: Site) -> None:
+    frozen = site.recorders[1]
+    async with _client(site) as client:
+        story = await _story_of(site, client, frozen)
+        other = len(site.other(frozen).offered)
+        frozen.freeze()  # its kernel still takes the connection and the INVITE
+        try:
+            asked = await _ask(site, client, story)
+        finally:
+            frozen.thaw()
+        assert status_of(asked.answer) == 200
+        assert asked.seconds < 2 * RESPONSE_SECONDS
+        assert len(site.other(frozen).offered) == other + 1
+    site.until_state(frozen, "A")
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["over UDP", "over TLS"])
+async def test_a_recorders_own_request_reaches_the_client(site: Site, which: int) -> None:
+    recorder = site.recorders[which]
+    async with _client(site) as client:
+        story = await _story_of(site, client, recorder)
+        document = metadata(("a", f"sip:{NUMBERS[0]}@pbx.example", [])).replace(b"call-1@pbx", story.encode())
+        session = {"sent_by": client.sent_by, "call_id": f"own-{which}@client", "from_tag": "own"}
+        offerless = multipart(("application/rs-metadata+xml", document))
+        client.send(request(branch="z9hG4bKown", body=offerless, content_type=MIXED, **session))  # type: ignore[arg-type]
+        answer = await _final(client, "INVITE")
+        assert b"m=audio 30000 " in answer
+        target = field_of(answer, "Contact").partition("<")[2].partition(">")[0]
+        more = {"to_tag": tag_of(field_of(answer, "To")), "extra": _routes(answer), **session}
+        client.send(request("ACK", uri=target, branch="z9hG4bKownack", **more))  # type: ignore[arg-type]
+        # Our ACK brings no answer to its offer, so it hangs up.
+        async with asyncio.timeout(5):
+            while not (bye := await client.received.get()).startswith(b"BYE "):
+                pass
+        assert bye.startswith(f"BYE sip:src@{client.sent_by} SIP/2.0".encode())
+        assert field_of(bye, "Call-ID") == f"own-{which}@client"
+
+
+async def test_a_cancelled_session_is_cancelled_at_its_recorder(site: Site) -> None:
+    for recorder in site.recorders:
+        recorder.command("wait")
+    try:
+        async with _client(site) as client:
+            before = site.offered()
+            same = {"sent_by": client.sent_by, "call_id": "cancelled@client", "branch": "z9hG4bKcancelled"}
+            client.send(request(body=recording_body(), content_type=MIXED, **same))  # type: ignore[arg-type]
+            until(lambda: site.offered() == before + 1, "the recorder's word of it")
+            client.send(request("CANCEL", **same))  # type: ignore[arg-type]
+            assert status_of(await _final(client, "CANCEL")) == 200
+            assert status_of(await _final(client, "INVITE")) == 487
+            client.send(request("ACK", to_tag="x", **same))  # type: ignore[arg-type]
+        assert site.offered() == before + 1
+    finally:
+        for recorder in site.recorders:
+            recorder.command("accept")
 
 
 async def test_a_recorder_that_answers_503_is_passed_over_at_once(site: Site) -> None:
