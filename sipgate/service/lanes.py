@@ -9,12 +9,18 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 LANES = 8
+_OPENING = 4
 
 
 class Lanes:
-    """Threads, one for each lane, made when they are needed."""
+    """Threads, one for each lane, made when they are needed.
+
+    ``opening``: for what a client waits for, its ports. Nothing was ever asked of such a recording before, nor is until
+    that is done, so it need not queue behind the ends of other calls.
+    """
 
     def __init__(self) -> None:
+        self.opening = ThreadPoolExecutor(_OPENING, thread_name_prefix="sipgate-opening")
         self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"sipgate-disk-{lane}") for lane in range(LANES)]
 
     def of(self, recording: str) -> ThreadPoolExecutor:
@@ -23,5 +29,5 @@ class Lanes:
 
     def stop(self) -> None:
         """Wait until all that was given is done."""
-        for thread in self._threads:
+        for thread in (self.opening, *self._threads):
             thread.shutdown(wait=True)

@@ -231,7 +231,9 @@ class Stage:
             folder = self._vault.folder(recording)
             return keys, self._receiver.open(recording, effect.streams, keys.data_key, folder)
 
-        self._to_disk(recording, work, lambda done: self._opened(effect.session, recording, done))
+        if self._loop is not None:
+            opening = self._loop.run_in_executor(self._disk.opening, work)
+            opening.add_done_callback(lambda done: self._opened(effect.session, recording, done))
 
     def _opened(
         self, session: int, recording: str, done: asyncio.Future[tuple[RecordingKeys, tuple[int, ...]]]
