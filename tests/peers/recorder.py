@@ -14,6 +14,7 @@ from sipgate.taps.siprec import SiprecTap
 
 E = TypeVar("E")
 Decide = Callable[["Recorder", Offered], None]
+Restream = Callable[["Recorder", StreamsChanged], None]
 
 
 def accept(recorder: Recorder, offered: Offered) -> None:
@@ -26,6 +27,15 @@ def refuse(recorder: Recorder, offered: Offered) -> None:
     recorder.tap.refuse(offered.session)
 
 
+def restreamed(recorder: Recorder, changed: StreamsChanged) -> None:
+    """Answer at once with other ports, from 30100 on."""
+    recorder.tap.restreamed(changed.session, [30100 + 2 * index for index in range(len(changed.streams))])
+
+
+def unanswered(recorder: Recorder, changed: StreamsChanged) -> None:
+    """Nobody takes the change up."""
+
+
 def wait(recorder: Recorder, offered: Offered) -> None:
     """Answer later, or never."""
 
@@ -36,7 +46,7 @@ class Recorder:
     def __init__(
         self,
         decide: Decide,
-        restream: bool,
+        restream: Restream,
         begins: str,
         peers: str,
         listen: Sequence[Mapping[str, object]] = (),
@@ -83,15 +93,15 @@ class Recorder:
         self._news.set()
         if isinstance(event, Offered):
             self._decide(self, event)
-        elif isinstance(event, StreamsChanged) and self._restream:
-            self.tap.restreamed(event.session, [30100 + 2 * index for index in range(len(event.streams))])
+        elif isinstance(event, StreamsChanged):
+            self._restream(self, event)
 
 
 @asynccontextmanager
 async def recorder(
     decide: Decide = accept,
     *,
-    restream: bool = True,
+    restream: bool | Restream = True,
     begins: str = "answer",
     peers: str = "127.0.0.0/8",
     listen: Sequence[Mapping[str, object]] = (),
@@ -99,7 +109,8 @@ async def recorder(
     capacity: int = 5000,
 ) -> AsyncIterator[Recorder]:
     """A recorder that listens over UDP, TCP and ``listen``. ``connections``: what each has unlike the usual one."""
-    found = Recorder(decide, restream, begins, peers, listen, connections, capacity)
+    chosen = restream if callable(restream) else restreamed if restream else unanswered
+    found = Recorder(decide, chosen, begins, peers, listen, connections, capacity)
     await found.tap.start()
     try:
         yield found
