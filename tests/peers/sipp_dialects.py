@@ -35,12 +35,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Tls:
-    """Where the recorder's TLS is, who signed its certificate, and what the client shows."""
+    """Where a server's TLS is, who signed its certificate, what the client shows, and the server's name."""
 
     port: int
     ca: Path
     certificate: Path
     key: Path
+    name: str = "recorder"
 
 
 async def play(folder: Path, scenario: str, port: int, *, transport: str = "udp", calls: int = 1) -> list[Message]:
@@ -64,7 +65,7 @@ async def play(folder: Path, scenario: str, port: int, *, transport: str = "udp"
 async def tls_bridge(tls: Tls) -> AsyncIterator[int]:
     """A TCP port of 127.0.0.1 whose every connection goes on over TLS."""
     port = free_port()
-    openssl = f"OPENSSL:127.0.0.1:{tls.port},cafile={tls.ca},commonname=recorder,cert={tls.certificate},key={tls.key}"
+    openssl = f"OPENSSL:127.0.0.1:{tls.port},cafile={tls.ca},commonname={tls.name},cert={tls.certificate},key={tls.key}"
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork"
     process = await asyncio.create_subprocess_exec("socat", listen, openssl, stderr=asyncio.subprocess.PIPE)
     try:

@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from tests.peers.sip_messages import (
 )
 from tests.peers.sipp import needs_sipp
 from tests.peers.sipp_answering import free_port
-from tests.peers.sipp_dialects import answers_to, play
+from tests.peers.sipp_dialects import Tls, answers_to, needs_socat, play, tls_bridge
 
 pytestmark = [pytest.mark.peer, needs_kamailio, needs_sipp]
 
@@ -47,6 +47,7 @@ class Site:
 
     kamailio: Dispatcher
     recorders: tuple[RecorderProcess, RecorderProcess]
+    tls: Tls
 
     def offered(self) -> int:
         return sum(len(recorder.offered) for recorder in self.recorders)
@@ -74,7 +75,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     tls.write_text(f"[server:default]\n{files}[client:default]\n{files}verify_certificate=yes\n")
     listed = [f"sip:127.0.0.1:{one.port}", f"sip:127.0.0.1:{two.tls};transport=tls"]
     defines = {"PING_SECONDS": str(PING_SECONDS), "WITH_TLS": "", "TLS_CONFIGURATION": f'"{tls}"'}
-    defines["SIPREC_TLS"] = f"tls:127.0.0.1:{free_port()}"
+    port = free_port()
+    defines["SIPREC_TLS"] = f"tls:127.0.0.1:{port}"
     kamailio = Dispatcher(folder, listed, defines)
     try:
         for recorder in (one, two):
@@ -82,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         for recorder in (one, two):
             recorder.until_listening()
         kamailio.start()
-        yield Site(kamailio, (one, two))
+        yield Site(kamailio, (one, two), Tls(port, authority.ca, *own, "dispatcher"))
     finally:
         kamailio.stop()
         for recorder in (one, two):
@@ -154,13 +156,15 @@ async def _story_of(site: Site, client: UdpClient, recorder: RecorderProcess) ->
     raise AssertionError("no call reaches this recorder")
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", pytest.param("tls", marks=needs_socat)])
 async def test_calls_are_spread_and_every_request_of_a_session_reaches_the_recorder_that_has_it(
     site: Site, tmp_path: Path, transport: str
 ) -> None:
     before = [len(recorder.offered) for recorder in site.recorders]
     # A re-INVITE or a BYE at the wrong recorder would get 481 and fail SIPp.
-    messages = await play(tmp_path, "ribbon", site.kamailio.port, transport=transport, calls=16)
+    async with AsyncExitStack() as stack:
+        port = site.kamailio.port if transport != "tls" else await stack.enter_async_context(tls_bridge(site.tls))
+        messages = await play(tmp_path, "ribbon", port, transport=transport, calls=16)
     until(lambda: site.offered() == sum(before) + 16, "the recorders' word of them")
     after = [len(recorder.offered) for recorder in site.recorders]
     gained = [now - then for then, now in zip(before, after, strict=True)]
@@ -168,7 +172,9 @@ async def test_calls_are_spread_and_every_request_of_a_session_reaches_the_recor
     first = [answer for answer in answers_to(messages, "INVITE") if answer.header("CSeq") == "1 INVITE"]
     assert len(first) == 16
     for answer in first:
-        assert f"Record-Route: <sip:127.0.0.1:{site.kamailio.port}" in answer.text
+        assert (
+            f"Record-Route: <sip:127.0.0.1:{site.tls.port if transport == 'tls' else site.kamailio.port}" in answer.text
+        )
 
 
 async def test_the_two_voices_of_a_cucm_telephone_reach_one_recorder(site: Site, tmp_path: Path) -> None:
