@@ -18,12 +18,13 @@ def media(
         int, typer.Option(min=1, help="concurrent calls, two streams each, generated on this machine")
     ] = 1000,
     seconds: Annotated[float, typer.Option(min=1.0, help="how long each of three runs is measured")] = 8.0,
+    srtp: Annotated[bool, typer.Option("--srtp", help="every stream encrypted; without other recorders")] = False,
     json: JsonOption = False,
 ) -> None:
     """Record so many calls at once and say what was lost and what it cost; beside it, what other recorders cost."""
     from sipgate.media import bench
 
-    _show(bench.run(calls, seconds), json)
+    _show(bench.run(calls, seconds, srtp=srtp), json)
 
 
 @app.command()

@@ -75,10 +75,18 @@ class _Call:
 
 
 def run(
-    calls: int = 1000, seconds: float = 8.0, *, runs: int = 3, sender: Sequence[str] = SENDER, beside: bool = True
+    calls: int = 1000,
+    seconds: float = 8.0,
+    *,
+    runs: int = 3,
+    sender: Sequence[str] = SENDER,
+    beside: bool = True,
+    srtp: bool = False,
 ) -> dict[str, Any]:
-    """The median of ``runs`` runs of ``calls`` calls; the worst of losses and lengths. ``beside``: baselines too."""
-    results = [one_run(calls, seconds, sender, check_content if sender is SENDER else None) for _ in range(runs)]
+    """The median of ``runs`` runs of ``calls`` calls; the worst of losses and lengths. ``beside``: baselines too, not
+    with ``srtp``: every stream encrypted."""
+    inspect = check_content if sender is SENDER else None
+    results = [one_run(calls, seconds, sender, inspect, srtp=srtp) for _ in range(runs)]
     cpu = statistics.median(result.cpu_seconds for result in results)
     softirq = statistics.median(result.softirq_seconds for result in results)
     once = statistics.median(result.once_ms for result in results) / 1e3
@@ -86,6 +94,7 @@ def run(
     measured = calls * seconds
     figures: dict[str, Any] = {
         "calls": calls,
+        "srtp": load.SUITE if srtp else "",
         "lost": sum(result.lost for result in results),
         "calls_per_core_receiver": round(measured / cpu),
         "calls_per_core_with_softirq": round(measured / (cpu + softirq)),
@@ -105,7 +114,7 @@ def run(
         "length_error_ms": max(result.length_error_ms for result in results),
         "sender_behind_ms": max(result.behind_ms for result in results),
     }
-    if beside:
+    if beside and not srtp:
         found = baselines.measured()
         figures["baselines"] = {b.name: b.calls_per_core for b in found if b.calls_per_core is not None}
         figures["baseline_runs"] = [asdict(b) for b in found]
@@ -127,12 +136,14 @@ def check_content(number: int, live: LiveFileReader) -> int:
     return torn
 
 
-def one_run(calls: int, seconds: float, sender: Sequence[str] = SENDER, inspect: Inspect | None = None) -> Run:
+def one_run(
+    calls: int, seconds: float, sender: Sequence[str] = SENDER, inspect: Inspect | None = None, *, srtp: bool = False
+) -> Run:
     """Receive ``calls`` calls at once. Raises MediaError when ports are lacking or the sender dies."""
     with (
         tempfile.TemporaryDirectory(prefix="sipgate-bench-") as folder,
         subprocess.Popen(
-            [*sender, str(calls), str(WARM_UP_SECONDS + seconds)],
+            [*sender, str(calls), str(WARM_UP_SECONDS + seconds), *(["srtp"] if srtp else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -141,7 +152,7 @@ def one_run(calls: int, seconds: float, sender: Sequence[str] = SENDER, inspect:
         receiver = Receiver(Media(first_port=20000, last_port=min(65535, 22000 + 4 * calls)), time.time_ns, _ignore)
         receiver.start()
         try:
-            return _measure(receiver, _prepare(Path(folder), calls), process, inspect)
+            return _measure(receiver, _prepare(Path(folder), calls), process, inspect, srtp)
         finally:
             receiver.stop()
             process.terminate()
@@ -166,11 +177,13 @@ def _line(stream: IO[str] | None) -> str:
     return line
 
 
-def _measure(receiver: Receiver, calls: list[_Call], process: subprocess.Popen[str], inspect: Inspect | None) -> Run:
+def _measure(
+    receiver: Receiver, calls: list[_Call], process: subprocess.Popen[str], inspect: Inspect | None, srtp: bool
+) -> Run:
     sources = json.loads(_line(process.stdout))
     idle = _idle_softirq()
     began = time.process_time()
-    ports = _begin(receiver, calls, sources)
+    ports = _begin(receiver, calls, sources, srtp)
     opened = time.process_time() - began
     print(json.dumps(ports), file=process.stdin, flush=True)
     began = time.process_time()
@@ -196,13 +209,14 @@ def _measure(receiver: Receiver, calls: list[_Call], process: subprocess.Popen[s
     return Run(sent, kept.kept, lost, kept.dropped, worst / 1e6, torn, cpu, softirq, once_ms, behind)
 
 
-def _begin(receiver: Receiver, calls: list[_Call], sources: list[int]) -> list[int]:
+def _begin(receiver: Receiver, calls: list[_Call], sources: list[int], srtp: bool) -> list[int]:
     ports: list[int] = []
     for number, call in enumerate(calls):
         offers = [
-            StreamOffer(side.name, side, "127.0.0.1", port, ((0, "PCMU"),), True, ("127.0.0.1", port))
+            StreamOffer(side.name, side, "127.0.0.1", port, ((0, "PCMU"),), True, ("127.0.0.1", port), crypto)
             for side in Side
             for port in [sources[2 * number + side.value]]
+            for crypto in [(load.key_of(2 * number + side.value),) if srtp else ()]
         ]
         ports += receiver.open(call.recording, offers, call.key, call.folder)
     for call in calls:
@@ -235,7 +249,8 @@ def _softirq_seconds() -> float:
 
 def main() -> None:
     """For a look without the command line."""
-    print(json.dumps(asdict(one_run(int(sys.argv[1]), float(sys.argv[2])))))
+    srtp = "srtp" in sys.argv[3:]
+    print(json.dumps(asdict(one_run(int(sys.argv[1]), float(sys.argv[2]), inspect=check_content, srtp=srtp))))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,8 @@ class Unprotector:
         opened: list[Ints] = []
         twice = np.zeros(len(rows), dtype=np.bool_)
         for number in range(_MOST_KEYS):
+            if left.size == 0:
+                break
             groups, group, chosen = self._groups(names[left], number, now_ns)
             chosen = left[chosen]
             if chosen.size == 0:
@@ -190,8 +192,10 @@ class Unprotector:
         lane = lanes[group]
         first = np.zeros(len(index), dtype=np.bool_)
         first[np.unique(lane << 32 | index & 0xFFFFFFFF, return_index=True)[1]] = True
-        np.maximum.at(self._high, lane, index)
-        np.maximum.at(self._seen, (lane, index % WINDOW), index)
+        order = np.argsort(index)  # where two packets have one place, what is written last is the higher
+        lane, index = lane[order], index[order]
+        self._high[lane] = np.maximum(self._high[lane], index)
+        self._seen[lane, index % WINDOW] = index
         return first
 
     def _learn(

@@ -20,9 +20,9 @@ from sipgate.media.recvmmsg import PAD
 from sipgate.media.srtp_keys import BLOCK, SHA1_BYTES, SessionKeys
 
 _HEADER: Final = 12
-_ROC: Final = np.arange(4)
+_ROC_BYTES: Final = 4
 _TAG: Final = np.arange(10)
-"""Columns: of a rollover counter, of HMAC-SHA1's longest tag here."""
+"""Columns of HMAC-SHA1's longest tag here."""
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -149,25 +149,22 @@ def _aead(packets: Packets, groups: list[Group]) -> Flags:
 
 def _tagged(slots: Bytes, packets: Packets, index: Ints, groups: list[Group]) -> Flags:
     """HMAC-SHA1 over the packet and its rollover counter, which for that moment stands behind it (§4.2)."""
-    rows, width = packets.row[:, np.newaxis], slots.shape[1]
-    behind = packets.end[:, np.newaxis] + _ROC
-    trailers = slots[rows, behind]
-    slots[rows, behind] = (index >> 16).astype(">u4").view(np.uint8).reshape(-1, 4)
-    flat = memoryview(slots.reshape(-1).data)
-    begin, end = packets.row * width + PAD, packets.row * width + packets.end + len(_ROC)
-    hmacs = [group.key.session.hmac for group in groups]
-    proofs = b"".join(
-        [
-            hmacs[group](flat[a:b])
-            for group, a, b in zip(*(c.tolist() for c in (packets.group, begin, end)), strict=True)
-        ]
-    )
-    slots[rows, behind] = trailers
-    tags = np.array([group.key.session.tag for group in groups], dtype=np.int64)[packets.group]
+    first = packets.row * slots.shape[1]
+    begin, end = first + PAD, first + packets.end
     names = np.array([len(group.key.session.mki) for group in groups], dtype=np.int64)[packets.group]
-    where = np.minimum((packets.end + names)[:, np.newaxis] + _TAG, width - 1)
-    expected = np.frombuffer(proofs, dtype=np.uint8).reshape(-1, SHA1_BYTES)[:, : len(_TAG)]
-    same: Flags = ((slots[rows, where] == expected) | (tags[:, np.newaxis] <= _TAG)).all(axis=1)
+    tags, counters = _items(slots, _TAG.size), _items(slots, _ROC_BYTES)
+    where = np.minimum(end + names, tags.size - 1)
+    sent = tags[where].view(np.uint8).reshape(-1, _TAG.size)
+    trailers = counters[end]
+    counters[end] = (index >> 16).astype(">u4").view(f"V{_ROC_BYTES}")
+    flat = memoryview(slots.reshape(-1).data)
+    hmacs = [group.key.session.hmac for group in groups]
+    columns = (column.tolist() for column in (packets.group, begin, end + _ROC_BYTES))
+    proofs = b"".join([hmacs[group](flat[a:b]) for group, a, b in zip(*columns, strict=True)])
+    counters[end] = trailers
+    expected = np.frombuffer(proofs, dtype=np.uint8).reshape(-1, SHA1_BYTES)[:, : _TAG.size]
+    sizes = np.array([group.key.session.tag for group in groups], dtype=np.int64)[packets.group]
+    same: Flags = ((sent == expected) | (sizes[:, np.newaxis] <= _TAG)).all(axis=1)
     return same
 
 
@@ -192,4 +189,13 @@ def _xor(slots: Bytes, packets: Packets, sizes: Ints, stream: Bytes) -> None:
     for shape in np.unique(shapes).tolist():
         same = np.flatnonzero(shapes == shape)
         begin, size = shape >> 32, shape & 0xFFFFFFFF
-        slots[packets.row[same], begin : begin + size] ^= stream[same, :size]
+        if begin % 8 or size % 8 or slots.shape[1] % 8:
+            slots[packets.row[same], begin : begin + size] ^= stream[same, :size]
+        else:  # nearly all: eight bytes at a time
+            words, end = slots.view(np.uint64), (begin + size) // 8
+            words[packets.row[same], begin // 8 : end] ^= stream.view(np.uint64)[same, : size // 8]
+
+
+def _items(slots: Bytes, size: int) -> npt.NDArray[np.void]:
+    """The slots, one behind the other, as items of ``size`` bytes, one beginning at every byte."""
+    return np.ndarray((slots.size - size + 1,), f"V{size}", buffer=slots.data, strides=(1,))
