@@ -128,7 +128,7 @@ class Dispatcher:
                 stdout=log,
                 stderr=log,
             )
-        until(lambda: self._process.poll() is not None or bool(self._asked()), "Kamailio's answer")
+        until(lambda: self._process.poll() is not None or bool(self.ask("dispatcher.list")), "Kamailio's answer")
         assert self._process.poll() is None, self._log.read_text()
 
     def stop(self) -> None:
@@ -143,8 +143,13 @@ class Dispatcher:
     @property
     def flags(self) -> dict[int, str]:
         """The state of each recorder by its port: A active, T trying, I inactive, then P probing."""
-        found = re.findall(r"URI: sip:127\.0\.0\.1:(\d+)\S*\s+FLAGS: (\w+)", self._asked())
+        found = re.findall(r"URI: sip:127\.0\.0\.1:(\d+)\S*\s+FLAGS: (\w+)", self.ask("dispatcher.list"))
         return {int(port): flags for port, flags in found}
+
+    @property
+    def listed(self) -> list[str]:
+        """The URI of each recorder that it knows."""
+        return re.findall(r"URI: (\S+)", self.ask("dispatcher.list"))
 
     @property
     def log(self) -> list[str]:
@@ -152,9 +157,10 @@ class Dispatcher:
         _, _, lines = self._log.read_text(errors="replace").partition("Aliases:")
         return [line for line in lines.splitlines() if line.strip()]
 
-    def _asked(self) -> str:
-        command = ["kamcmd", "-s", f"unix:{self._run}/kamailio_ctl", "dispatcher.list"]
+    def ask(self, command: str) -> str:
+        """What kamcmd says; empty while nobody answers it."""
+        words = ["kamcmd", "-s", f"unix:{self._run}/kamailio_ctl", command]
         done = subprocess.run(
-            command, env={**os.environ, "PATH": _PATH}, check=False, capture_output=True, text=True, timeout=10
+            words, env={**os.environ, "PATH": _PATH}, check=False, capture_output=True, text=True, timeout=10
         )
         return done.stdout if done.returncode == 0 else ""

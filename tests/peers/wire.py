@@ -53,10 +53,10 @@ class Frame:
 
 
 @contextmanager
-def capture(file: Path, *ports: int) -> Iterator[None]:
+def capture(file: Path, *ports: int | range) -> Iterator[None]:
     """Capture what is sent on the loopback from or to any of these ports, UDP and TCP."""
     marker = free_port()
-    chosen = " or ".join(f"port {port}" for port in (*ports, marker))
+    chosen = " or ".join(_chosen(port) for port in (*ports, marker))
     command = ["dumpcap", "-q", "-i", "lo", "-f", chosen, "-w", str(file)]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -76,6 +76,10 @@ def dissect(file: Path, fields: Sequence[str], display: str, *decode_as: str) ->
     command += [word for field in asked for word in ("-e", field)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"})
     return [Frame(frame["_source"]["layers"]) for frame in json.loads(done.stdout)]
+
+
+def _chosen(port: int | range) -> str:
+    return f"port {port}" if isinstance(port, int) else f"portrange {port.start}-{port.stop - 1}"
 
 
 def _mark(file: Path, port: int, text: bytes, process: subprocess.Popen[bytes]) -> None:

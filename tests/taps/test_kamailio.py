@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 
 from tests.peers.certificates import TestAuthority
-from tests.peers.kamailio import Dispatcher, RecorderProcess, needs_kamailio, until
+from tests.peers.kamailio import DEPLOYED, Dispatcher, RecorderProcess, needs_kamailio, until
 from tests.peers.recorder import UdpClient, udp_client
 from tests.peers.sip_messages import (
     MIXED,
@@ -367,3 +367,36 @@ async def test_its_log_is_about_recorders_alone_whatever_is_sent(site: Site) -> 
     assert any("recorder back:" in line for line in lines)
     assert all(re.search(r"recorder (out|back): sip:127\.0\.0\.1:\d+(;transport=tls)? ", line) for line in lines), lines
     assert not any(number in line for number in NUMBERS for line in lines)
+
+
+def test_the_lists_as_they_are_deployed_are_read(tmp_path: Path) -> None:
+    files = {"RECORDERS": "dispatcher.list", "RECORDING_CLIENTS": "recording-clients.list"}
+    sample = Dispatcher(tmp_path, [], {name: f'"{DEPLOYED / file}"' for name, file in files.items()})
+    sample.start()
+    try:
+        assert sorted(sample.listed) == [f"sip:192.0.2.{host}:5060;transport=tcp" for host in (11, 12)]
+        clients = sample.ask("permissions.addressDump")
+    finally:
+        sample.stop()
+    assert "192.0.2.20" in clients
+
+
+async def test_the_tls_configuration_as_it_is_deployed_takes_its_files(tmp_path: Path) -> None:
+    authority = TestAuthority(tmp_path)
+    certificate, key = authority.issue("dispatcher")
+    text = (DEPLOYED / "tls.cfg").read_text()
+    for name, file in (("dispatcher.pem", certificate), ("dispatcher.key", key), (r"\w+-ca.pem", authority.ca)):
+        text = re.sub(rf"/etc/kamailio/siprec/{name}", str(file), text)
+    (tmp_path / "tls.cfg").write_text(text)
+    port = free_port()
+    defines = {"WITH_TLS": "", "SIPREC_TLS": f"tls:127.0.0.1:{port}", "TLS_CONFIGURATION": f'"{tmp_path}/tls.cfg"'}
+    sample = Dispatcher(tmp_path, [f"sip:127.0.0.1:{free_port()};transport=tls"], defines)
+    sample.start()
+    try:
+        context = authority.client()
+        context.check_hostname = False
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+        assert writer.get_extra_info("ssl_object").version() in {"TLSv1.2", "TLSv1.3"}
+        writer.close()
+    finally:
+        sample.stop()
