@@ -35,9 +35,10 @@ def sip(
     json: JsonOption = False,
 ) -> None:
     """Set up recording sessions, and say how many a core takes, how fast, and what one costs in memory."""
+    from sipgate.service import bench as whole
     from sipgate.taps import bench
 
-    _show(bench.run(calls, seconds, held), json)
+    _show(bench.run(calls, seconds, held) | whole.run(held, min(seconds, 3.0)), json)
 
 
 def _show(figures: Mapping[str, Any], json: bool) -> None:

@@ -145,6 +145,7 @@ class Stage:
         """Wait for the disk; carry out nothing more."""
         if self._timer is not None:
             self._timer.cancel()
+        self._loop = None  # ports that are opened from here on begin nothing: their keys are erased at the next start
         self._disk.stop()
         self._eraser.stop()
 

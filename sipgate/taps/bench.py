@@ -7,7 +7,8 @@ nothing: every session is accepted with two ports at once, as what core and medi
 ``calls_per_second_per_core``: calls divided by the CPU seconds (user and system) that this process spent on them, from
 INVITE to the answer to BYE. ``p99_ms_at_200``: INVITE to 200 as the client sees it, at 200 calls a second.
 ``behind_ms_at_200``: by how much the client itself was late at worst; above 10 ms the machine was too busy for p99 to
-say anything. ``kb_per_call``: growth of this process' resident memory with so many calls standing, divided by them.
+say anything. ``kb_sip``: growth of this process' resident memory with so many calls standing, divided by them; what
+core, media and service add to it is ``service.bench``'s to measure.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from sipgate import config
@@ -29,23 +29,16 @@ from sipgate.errors import PeerError
 from sipgate.taps.siprec import SiprecTap
 
 LOAD: Final = (sys.executable, "-m", "sipgate.taps.load")
-_RATE = 200
+RATE: Final = 200
 _WINDOW = 32
 _WARM_UP = 300
-_SETTINGS = {
+SETTINGS = {
     "listen": [{"port": 0}],
     "connection": [
         {"name": "load", "addresses": ["127.0.0.1/32"], "begins": "answer", "announcement": "before-answer"}
     ],
     "capacity": 1_000_000,
 }
-
-
-@dataclass
-class _Bench:
-    tap: SiprecTap
-    port: int
-    runs: list[dict[str, Any]]
 
 
 def run(calls: int = 5000, seconds: float = 10.0, held: int = 2000) -> dict[str, float | int]:
@@ -63,23 +56,23 @@ async def _run(calls: int, seconds: float, held: int) -> dict[str, float | int]:
         if isinstance(event, Offered):
             taps[0].accept(event.session, [30000, 30002])
 
-    taps.append(SiprecTap(config.Siprec.model_validate(_SETTINGS), "FR", "127.0.0.1", time.time_ns, emit))
+    taps.append(SiprecTap(config.Siprec.model_validate(SETTINGS), "FR", "127.0.0.1", time.time_ns, emit))
     tap = taps[0]
     await tap.start()
-    bench = _Bench(tap, tap.bound[0][2], [])
+    port = tap.bound[0][2]
     try:
-        await _load(bench, _WARM_UP, 0, 0.0)
-        memory = await _held(bench, held)  # first, before what others leave could be used again
+        await load(port, _WARM_UP, 0, 0.0)
+        memory = await grown(port, held)  # first, before what others leave could be used again
         before = time.process_time()
-        fast = await _load(bench, calls, 0, 0.0)
+        fast = await load(port, calls, 0, 0.0)
         cpu = time.process_time() - before
-        steady = await _load(bench, int(_RATE * seconds), _RATE, 0.5)
+        steady = await load(port, int(RATE * seconds), RATE, 0.5)
     finally:
         await tap.stop()
     return {
         "calls_per_second_per_core": round(calls / cpu),
         "p99_ms_at_200": steady["p99_ms"],
-        "kb_per_call": round(memory / held / 1000, 1),
+        "kb_sip": round(memory / held / 1000, 1),
         "p50_ms_at_200": steady["p50_ms"],
         "behind_ms_at_200": steady["behind_ms"],
         "calls": calls,
@@ -89,11 +82,14 @@ async def _run(calls: int, seconds: float, held: int) -> dict[str, float | int]:
     }
 
 
-async def _load(
-    bench: _Bench, calls: int, rate: int, hold: float, standing: Callable[[], None] | None = None
+async def load(
+    port: int, calls: int, rate: int, hold: float, standing: Callable[[], None] | None = None
 ) -> dict[str, Any]:
-    """Run the client; ``standing`` is called when all calls stand (a negative ``hold``)."""
-    arguments = [str(bench.port), str(calls), str(rate), str(_WINDOW), str(hold)]
+    """Run the client against a recorder at this port; its figures. Raises PeerError when a call was not answered.
+
+    ``standing`` is called when all calls stand (a negative ``hold``).
+    """
+    arguments = [str(port), str(calls), str(rate), str(_WINDOW), str(hold)]
     process = await asyncio.create_subprocess_exec(*LOAD, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE)
     try:
         if standing is not None and process.stdin is not None:
@@ -110,16 +106,17 @@ async def _load(
     return figures
 
 
-async def _held(bench: _Bench, calls: int) -> int:
-    """By how many bytes this process grows while so many calls stand."""
+async def grown(port: int, calls: int, look: Callable[[], None] = lambda: None) -> int:
+    """By how many bytes this process grows while so many calls stand; ``look`` is called while they do."""
     gc.collect()
     before, found = _resident(), [0]
 
     def standing() -> None:
         gc.collect()
         found[0] = _resident() - before
+        look()
 
-    await _load(bench, calls, 0, -1.0, standing)
+    await load(port, calls, 0, -1.0, standing)
     return max(found[0], 0)
 
 

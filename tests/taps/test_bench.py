@@ -11,10 +11,10 @@ from sipgate.taps import bench
 @pytest.mark.peer
 def test_a_small_run_gives_the_promised_figures() -> None:
     figures = bench.run(calls=200, seconds=1.0, held=150)
-    assert {"calls_per_second_per_core", "p99_ms_at_200", "kb_per_call"} <= figures.keys()
+    assert {"calls_per_second_per_core", "p99_ms_at_200", "kb_sip"} <= figures.keys()
     assert figures["calls_per_second_per_core"] == pytest.approx(200 / figures["cpu_seconds"], rel=0.02)
     assert figures["p50_ms_at_200"] <= figures["p99_ms_at_200"]
-    assert 0 <= figures["kb_per_call"] <= 100
+    assert 0 <= figures["kb_sip"] <= 30
 
 
 def test_a_load_that_fails_is_an_error_and_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
