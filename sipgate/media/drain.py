@@ -21,7 +21,7 @@ from sipgate.core.events import MediaKey
 from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
 from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
 from sipgate.media.place import NOWHERE, Timelines
-from sipgate.media.recvmmsg import PAD, ROWS, SLOT, Batch, source_words
+from sipgate.media.recvmmsg import FULL, PAD, ROWS, SLOT, Batch, source_words
 from sipgate.media.reports import Reports
 from sipgate.media.rtcp import SHORTEST
 from sipgate.media.srtp import Unprotector
@@ -91,6 +91,7 @@ class Drain:
         self._srtp = Unprotector()
         self._events: dict[int, deque[tuple[int, int]]] = {}
         self._sockets: dict[int, socket.socket] = {}
+        self._wide = False  # whether any socket ever was of IPv6
         self._free: list[int] = []
         self._make_tables(streams)
 
@@ -128,6 +129,7 @@ class Drain:
             getattr(self, name)[stream] = 0
         self.mute(stream)
         self._sockets[stream] = sock
+        self._wide |= sock.family != socket.AF_INET
         self._timelines.begin(stream)
         self._reports.begin(stream)
         self._events[stream] = deque(maxlen=8)
@@ -212,16 +214,16 @@ class Drain:
         ``clock_ns`` = server's clock minus CLOCK_REALTIME; ``now_ns`` on the server's clock.
         """
         batch, streams, counts = self._batch, [], []
-        while queue and not batch.full:
-            sock = self._sockets.get(queue[0])
-            got = batch.receive(sock.fileno()) if sock is not None else 0
+        sockets, receive = self._sockets, batch.receive
+        while queue and batch.filled < FULL:
+            stream = queue.popleft()
+            sock = sockets.get(stream)
+            got = receive(sock.fileno()) if sock is not None else 0
             if got:
-                streams.append(queue[0])
+                streams.append(stream)
                 counts.append(got)
-            if batch.filled < ROWS:  # else this one may hold more: after the others
-                queue.popleft()
-            else:
-                queue.rotate(-1)
+                if batch.filled == ROWS:  # this one may hold more: after the others
+                    queue.append(stream)
         if not streams:
             return []
         digits = self._pass(np.repeat(np.array(streams), counts), clock_ns, now_ns)
@@ -233,8 +235,8 @@ class Drain:
         headers, lengths = batch.headers[:filled], batch.lengths
         arrivals = batch.arrivals(now_ns - clock_ns) + clock_ns
         version2 = headers["first"] >> 6 == 2
-        ours = self._open[stream] & ((batch.names[:filled] & self._mask[stream]) == self._expected[stream]).all(axis=1)
-        control = self._control(version2 & ours & (lengths >= SHORTEST), stream, arrivals)
+        ours = self._open[stream] & self._from_source(stream)
+        control = self._control(version2 & ours & (lengths >= SHORTEST), stream, lengths, arrivals)
         rtp = (lengths >= _RTP_HEADER) & version2 & ~control
         genuine, replayed = self._genuine(stream, rtp & ours, lengths, now_ns)
         heard = genuine | (self.call[stream] == _NO_CALL)
@@ -263,7 +265,18 @@ class Drain:
         )
         return digits
 
-    def _control(self, valid: npt.NDArray[np.bool_], stream: Ints, arrivals: Ints) -> npt.NDArray[np.bool_]:
+    def _from_source(self, stream: Ints) -> npt.NDArray[np.bool_]:
+        """Which rows came from where their stream's description says; of IPv4 one word tells."""
+        names = self._batch.names[: self._batch.filled]
+        if self._wide:
+            every: npt.NDArray[np.bool_] = ((names & self._mask[stream]) == self._expected[stream]).all(axis=1)
+            return every
+        first: npt.NDArray[np.bool_] = (names[:, 0] & self._mask[stream, 0]) == self._expected[stream, 0]
+        return first
+
+    def _control(
+        self, valid: npt.NDArray[np.bool_], stream: Ints, lengths: Ints, arrivals: Ints
+    ) -> npt.NDArray[np.bool_]:
         """Which rows are RTCP (RFC 5761 §4: a second byte of 192 to 223, unless it was offered as a payload type).
 
         That of secured streams would have to be SRTCP, which is not read: anybody could have sent it.
@@ -273,7 +286,7 @@ class Drain:
         if control.any():
             control &= self._codecs[stream, second & 0x7F] == ABSENT
             for row in np.flatnonzero(control & ~self._secured[stream]):
-                end = PAD + min(int(self._batch.lengths[row]), SLOT)
+                end = PAD + min(int(lengths[row]), SLOT)
                 self._reports.control(int(stream[row]), self._batch.slots[row, PAD:end].tobytes(), int(arrivals[row]))
         return control
 
@@ -327,10 +340,11 @@ class Drain:
     ) -> int:
         """Positions of the chosen rows, and the copy; returns how many were kept."""
         streams = stream[chosen]
-        headers = self._batch.headers[chosen]
-        ssrcs, sequences, stamps = (headers[name].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
+        headers = self._batch.headers  # field by field: rows of it are whole slots
+        ssrcs, sequences, stamps = (headers[name][chosen].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
         since = arrivals[chosen] - self.answered[streams]
-        self._reports.hear(streams[sound], ssrcs[sound], stamps[sound], since[sound] // SAMPLE_NS)
+        if self._reports.samples(int(arrivals[0])):
+            self._reports.hear(streams[sound], ssrcs[sound], stamps[sound], since[sound] // SAMPLE_NS)
         positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sizes[chosen], sound)
         calls = self.call[streams]
         high = self.high[calls]

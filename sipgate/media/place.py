@@ -234,8 +234,10 @@ class Timelines:
         del self._careful[stream]
 
     def lost(self, stream: int) -> int:
-        """Packets missing in the stream's sequence numbers so far."""
-        return self._timeline(stream).lost
+        """Packets missing in the stream's sequence numbers so far: ``Timeline.lost`` by what the arithmetic counted."""
+        timeline, counted = self._careful[stream], int(self._counted[stream])
+        missing = int(self._highest[stream]) - timeline.base + 1 - counted if counted else 0
+        return timeline.lost_before + max(0, missing)
 
     def counts(self, streams: Ints) -> Counts:
         """What receiver reports say; all zero for a stream that was never heard."""
@@ -251,28 +253,39 @@ class Timelines:
         ``sound`` only take a sequence number.
         """
         columns = (ssrcs, sequences, stamps, arrivals, sizes)
-        begun = self._begin_new(streams, columns, sound)
-        same = self._anchored[streams] & (ssrcs == self._ssrc[streams]) & (begun == _NOT_BEGUN)
-        ahead = ((sequences - self._highest[streams] + 0x8000) & 0xFFFF) - 0x8000
+        anchored = self._anchored[streams]
+        begun = None if anchored.all() else self._begin_new(streams, columns, sound)
+        same = ssrcs == self._ssrc[streams]
+        if begun is not None:
+            same &= self._anchored[streams] & (begun == _NOT_BEGUN)
+        highest = self._highest[streams]
+        ahead = ((sequences - highest + 0x8000) & 0xFFFF) - 0x8000
         since = ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
         positions: Ints = self._position[streams] + since
         agrees = np.abs(arrivals - positions * SAMPLE_NS) <= TOLERANCE_NS
         fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
-        careful = np.unique(streams[sound & ~fine & (begun == _NOT_BEGUN)])
-        fast = fine & ~np.isin(streams, careful) if careful.size else fine
-        np.maximum.at(self._highest, streams[fast], (self._highest[streams] + ahead)[fast])
-        np.add.at(self._counted, streams[fast], 1)
-        newest = fast & sound & (ahead > 0)
-        self._newest[streams[newest]] = stamps[newest]
+        if fine.all():  # nearly always: every step on arrays less counts
+            self._count(streams, highest + ahead, stamps, sound & (ahead > 0))
+            return positions
+        begins = np.zeros(len(streams), dtype=np.bool_) if begun is None else begun != _NOT_BEGUN
+        careful = np.unique(streams[sound & ~fine & ~begins])
+        fast = fine & ~np.isin(streams, careful)
+        self._count(streams[fast], (highest + ahead)[fast], stamps[fast], (sound & (ahead > 0))[fast])
         for stream in careful:
-            mine = (streams == stream) & (begun == _NOT_BEGUN)
+            mine = (streams == stream) & ~begins
             rows, others = np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound)
             timeline = self._timeline(int(stream))
             positions[rows] = timeline.place(_arrivals(columns, rows))
             for row in others:
                 timeline.count(int(ssrcs[row]), int(sequences[row]))
             self._take_over(int(stream), timeline)
-        return np.where(begun == _NOT_BEGUN, positions, begun)
+        return positions if begun is None else np.where(begins, begun, positions)
+
+    def _count(self, streams: Ints, highest: Ints, stamps: Ints, newer: Flags) -> None:
+        """Packets that agree with their anchors."""
+        np.maximum.at(self._highest, streams, highest)
+        np.add.at(self._counted, streams, 1)
+        self._newest[streams[newer]] = stamps[newer]
 
     def _begin_new(self, streams: Ints, columns: tuple[Ints, ...], sound: Flags) -> Ints:
         """Anchor streams that were never heard by their first sound, so that the rest of a thousand calls that begin at

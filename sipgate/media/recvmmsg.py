@@ -100,11 +100,6 @@ class Batch:
         return got
 
     @property
-    def full(self) -> bool:
-        """Whether a pass over the rows is due before more is received."""
-        return self.filled >= FULL
-
-    @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Bytes of each filled row."""
         return self._messages["length"][: self.filled].astype(np.int64)

@@ -40,6 +40,7 @@ _GAIN: Final = 15 / 16
 _WEIGHTS: Final = (1 / _GAIN) ** np.arange(ROWS)
 _DECAYS: Final = _GAIN ** np.arange(ROWS + 1)
 _NO_SOURCE: Final = -1
+_QUARTER_BIT: Final = 28  # 2 ** 28 ns = 268 ms
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -89,6 +90,11 @@ class Reports:
         self._due[stream] = NEVER
 
     # --- what is heard ----------------------------------------------------------------------------------------------
+
+    def samples(self, at_ns: int) -> bool:
+        """Whether packets that came now are heard for jitter: those of a quarter of each second, as all would be a
+        twentieth of what a packet costs. Longer than a tick, so every stream is among them."""
+        return at_ns & 3 << _QUARTER_BIT == 0
 
     def hear(self, streams: Ints, ssrcs: Ints, stamps: Ints, samples: Ints) -> None:
         """RTP that came, the packets of one stream one after the other: ``samples`` is when, on the RTP clock."""

@@ -90,6 +90,10 @@ class Store:
         begin = payloads.position % _RING_BYTES
         whole = (begin % UNIT_BYTES == 0) & (payloads.size % UNIT_BYTES == 0) & (begin + payloads.size <= _RING_BYTES)
         whole &= (payloads.position >= payloads.low) & (payloads.position + payloads.size <= payloads.high)
+        first = int(payloads.size[0])
+        if whole.all() and (payloads.size == first).all():
+            self._write_whole(slots, payloads, first)
+            return
         for size in np.unique(payloads.size):
             same = payloads.size == size
             for chosen, write in ((same & whole, self._write_whole), (same & ~whole, self._write_samples)):
@@ -106,8 +110,11 @@ class Store:
         _items(self.sound, size)[first] = _items(slots, size)[payloads.slot * slots.shape[1] + payloads.at]
         units = size // UNIT_BYTES
         codec = _items(self.codec, units)
-        for number in np.unique(payloads.codec):
-            codec[first[payloads.codec == number] // UNIT_BYTES] = np.full(units, number, np.uint8).view(f"V{units}")
+        unit = first // UNIT_BYTES
+        for number in range(1, int(payloads.codec.max()) + 1):
+            chosen = unit[payloads.codec == number]
+            if chosen.size:
+                codec[chosen] = np.full(units, number, np.uint8).view(f"V{units}")
 
     def _write_samples(self, slots: Bytes, payloads: Payloads, size: int) -> None:
         """Any position and size; the rest of a unit that is touched for the first time is silence."""
