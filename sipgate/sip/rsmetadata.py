@@ -36,6 +36,7 @@ _SESSION_ID = re.compile(r"<(?:\w+:)?sipSessionID[^>]*>([^<]+)<", re.IGNORECASE)
 _URI = re.compile(r"""\b(?:sips?|tel):[^\s<>"',]+""", re.IGNORECASE)
 _SCHEME = re.compile(r"^(?:sips?|tel):")
 _QUOTES = {"&quot;": '"', "&apos;": "'", "&#34;": '"', "&#39;": "'", "&#60;": "<", "&#62;": ">"}
+_REFERENCE = re.compile(r"&#(?:[xX]([0-9A-Fa-f]{1,6})|([0-9]{1,7}));")
 _BRACKET = re.compile('[<>"]')
 
 
@@ -102,7 +103,7 @@ class Metadata:
         """
         root = _read(document)
         if root is None:
-            self._scan(_text(document))
+            self._scan(_spelt_out(_text(document)))
             return
         mode = _child_text(root, "datamode")
         # Without a mode, a document that names nobody is about something else: it updates.
@@ -285,9 +286,20 @@ def _text(document: bytes) -> str:
     return document.decode("utf-8-sig", "replace")
 
 
+def _spelt_out(text: str) -> str:
+    """With the references decoded that spell a letter or a digit of an address: ``2&#49;00`` is 2100."""
+    return _REFERENCE.sub(_character, text) if "&#" in text else text
+
+
+def _character(found: re.Match[str]) -> str:
+    code = int(found[1], 16) if found[1] else int(found[2])
+    plain = code < 128 and (chr(code).isalnum() or chr(code) in "+@:.%-_")
+    return chr(code) if plain else found[0]
+
+
 def _uris(text: str) -> frozenset[str]:
     # A name-addr in an extension (Oracle's Diversion) ends with an escaped bracket, which is none of the URI.
-    return frozenset(_BRACKET.split(unescape(uri, _QUOTES), maxsplit=1)[0] for uri in _URI.findall(text))
+    return frozenset(_BRACKET.split(unescape(uri, _QUOTES), maxsplit=1)[0] for uri in _URI.findall(_spelt_out(text)))
 
 
 def _id(element: Element, kind: str) -> str:

@@ -148,6 +148,20 @@ def test_a_diversion_written_as_an_escaped_name_addr_names_its_line() -> None:
     assert "tel:+33199002100" in _read(ORACLE).mentioned
 
 
+@pytest.mark.parametrize(
+    "spelt", ["sip:2&#49;00@pbx.example", "&#115;ip:21&#x30;0@pbx&#46;example", "sip:2100@pbx.example&#60;"]
+)
+def test_an_address_in_an_extension_is_known_however_its_characters_are_escaped(spelt: str) -> None:
+    whole = metadata(("p1", "sip:2001@pbx.example", []), extra=f"<x:y xmlns:x='urn:x'>{spelt}</x:y>")
+    for document in (whole, whole.replace(b"</recording>", b"<unclosed>")):
+        assert "sip:2100@pbx.example" in _read(document).mentioned
+
+
+def test_a_participant_read_out_of_broken_xml_is_known_however_its_digits_are_escaped() -> None:
+    broken = metadata(("p1", "sip:2&#49;00@pbx.example", [])).replace(b"</recording>", b"<unclosed>")
+    assert _aors(_read(broken)) == [("sip:2100@pbx.example",)]
+
+
 def test_audiocodes_prefix_that_nothing_declares_hides_no_streams() -> None:
     avaya = '<ac:AvayaUCID xmlns="urn:ietf:params:xml:ns:Avaya">FA08</ac:AvayaUCID>'
     found = _read(metadata(("p1", "2001@192.0.2.1", ["1"]), ("p2", "+33612345678@192.0.2.1", ["2"]), extra=avaya))
