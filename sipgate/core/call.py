@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from types import MappingProxyType
 
-from sipgate.core.events import Party, Side, StreamOffer
+from sipgate.core.events import Offered, Party, Side, StreamOffer
 from sipgate.core.policy import FilmPlan, Permitted
 
 TELEPHONE_EVENT = "telephone-event"
@@ -137,6 +137,11 @@ class Call:
     filmed_on: str | None = None
     renew_at_ns: int = 0
     digits: str = field(default="", repr=False)
+
+
+def keyed_by(event: Offered) -> frozenset[Side]:
+    """The sides whose telephone keys would be heard; of a half, nobody knows before the other one comes."""
+    return frozenset(Side) if event.half else keyed_sides(event.streams)
 
 
 def keyed_sides(streams: Iterable[StreamOffer]) -> frozenset[Side]:

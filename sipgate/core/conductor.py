@@ -19,7 +19,8 @@ from typing import Any, assert_never
 
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
-from sipgate.core.call import FORGOTTEN, UNDER_WAY, Action, Call, Input, State, keyed_sides, step
+from sipgate.core.call import FORGOTTEN, UNDER_WAY, Action, Call, Input, State, keyed_by, step
+from sipgate.core.halves import Halves
 from sipgate.core.join import RACE_NS, Denial, Joined, Joins
 from sipgate.core.policy import (
     Decision,
@@ -52,7 +53,7 @@ class Conductor:
         self._moments: tuple[int, ...] = ()  # at which enrolments of the policy begin or end, those to come, in order
         self._calls: dict[int, Call] = {}
         self._named: dict[str, Call] = {}  # by recording
-        self._places, self._desks = Places(), Desks()
+        self._places, self._desks, self._halves = Places(), Desks(), Halves()
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
@@ -64,7 +65,7 @@ class Conductor:
             ev.Ended: self._ended,
             ev.DigitPressed: self._digit_pressed,
             ev.MediaFailed: self._media_failed,
-            ev.PrivateCall: self._private_call,
+            ev.PrivateCall: lambda event: self._not_this_call(event.recording, event.at_ns),
             ev.Kept: self._kept,
             ev.WorkstationUp: self._workstation_up,
             ev.WorkstationDown: self._workstation_down,
@@ -88,6 +89,7 @@ class Conductor:
     def next_deadline(self) -> int | None:
         """When ``handle_deadline`` wants to be called (ns, the events' clock), or None."""
         wanted = [c.renew_at_ns for c in self._calls.values() if c.filming]
+        wanted += [until] if (until := self._halves.deadline()) is not None else []
         if self._moments and any(c.state in UNDER_WAY for c in self._calls.values()):
             wanted.append(self._moments[0])
         return min(wanted, default=None)
@@ -95,6 +97,8 @@ class Conductor:
     def handle_deadline(self, now_ns: int) -> list[fx.Effect]:
         """End what may not go on; renew the leases that are due."""
         effects = list(self._pass_moments(now_ns))
+        for session in self._halves.given_up(now_ns):
+            effects += self._happen(session, Input.LOST, now_ns)
         return [*effects, *self._desks.renew(self._calls.values(), now_ns)]
 
     def _pass_moments(self, now_ns: int) -> Iterator[fx.Effect]:
@@ -106,44 +110,51 @@ class Conductor:
     # --- the tap's events -------------------------------------------------------------------------------------------
 
     def _offered(self, event: ev.Offered) -> Iterator[fx.Effect]:
-        if event.session in self._calls:
+        if event.session in self._calls or self._joins.knows(event.session):
             yield fx.Refuse(event.session)
             return
-        joined, keyed = self._joins.meet(event.keys, event.story_keys), keyed_sides(event.streams)
-        decision = self._decide(event.connection, (*event.parties, *joined.others), keyed, event.at_ns)
+        joined = self._joins.meet(event.keys, event.story_keys)
+        decision = self._decide_offer(event, joined)
         if _denies(decision) and (event.streams or isinstance(decision, Protected)):
             self._joins.deny(joined, Denial.STORY, unseen=True)
+        alike = [] if joined.denied else self._recorded_alike(event, joined)
+        half = self._halves.other(alike, event)
         if joined.denied:
             self._joins.deny(joined, Denial.CALL)
-            if event.streams:
-                yield fx.Refuse(event.session)
-        elif not event.streams:
+            yield from [fx.Refuse(event.session)] if event.streams else []
+        elif half is not None or not event.streams:
             self._joins.watch(joined, event.session, event.parties)
-        elif event.half or not isinstance(decision, Permitted) or self._recorded_for(decision.owner, joined):
+            yield from self._halves.pair(half, event) if half is not None else ()
+        elif alike or not isinstance(decision, Permitted):
             self._joins.show(joined, event.parties)
             yield fx.Refuse(event.session)
         else:
-            yield from self._admit(event, joined, keyed, decision)
+            yield from self._admit(event, joined, decision)
         yield from self._joined(joined, event.at_ns, admitted=event.session)
-        for call in self._recorded_for(decision.owner, joined) if isinstance(decision, Permitted) else ():
-            if event.answered_at_ns is not None:
-                yield from self._answer(call, event.answered_at_ns)
+        for call in alike:
+            yield from self._answer(call, event.answered_at_ns)
 
-    def _admit(
-        self, event: ev.Offered, joined: Joined, keyed: frozenset[ev.Side], permit: Permitted
-    ) -> Iterator[fx.Effect]:
+    def _decide_offer(self, event: ev.Offered, joined: Joined, of: Call | None = None) -> Decision:
+        return self._decide(event.connection, (*event.parties, *joined.others), keyed_by(event), event.at_ns, of)
+
+    def _recorded_alike(self, event: ev.Offered, joined: Joined) -> list[Call]:
+        """The sessions of this call that are recorded for the owner whose recording this one would be."""
+        calls = [c for s in sorted(joined.sessions) if (c := self._calls[s]).state in UNDER_WAY]
+        decided = ((c, self._decide_offer(event, joined, c)) for c in calls)
+        return [c for c, decision in decided if isinstance(decision, Permitted) and decision.owner == c.permit.owner]
+
+    def _admit(self, event: ev.Offered, joined: Joined, permit: Permitted) -> Iterator[fx.Effect]:
         answered, evidence = event.answered_at_ns, joined.answered_at_ns
         if answered is None and evidence is not None and event.at_ns - evidence <= RACE_NS:
             answered = event.at_ns
-        call = Call(event.session, event.connection, event.parties, keyed, permit, answered)
+        call = Call(event.session, event.connection, event.parties, keyed_by(event), permit, answered)
+        if event.half:
+            call.answered_at_ns = None
+            self._halves.wait(call, event)
         self._calls[event.session] = call
         self._joins.add(joined, event.session)
         self._places.take(call)
         yield fx.Open(event.session, event.streams)
-
-    def _recorded_for(self, owner: int, joined: Joined) -> list[Call]:
-        calls = (self._calls[session] for session in sorted(joined.sessions))
-        return [c for c in calls if c.state in UNDER_WAY and c.permit.owner == owner]
 
     def _joined(self, joined: Joined, at_ns: int, admitted: int | None = None) -> Iterator[fx.Effect]:
         """Something has become known of a call: decide again; deny wins. ``admitted`` has just been decided upon."""
@@ -172,6 +183,7 @@ class Conductor:
         call.recording = event.recording
         self._named[event.recording] = call
         yield from self._step(call, Input.OPENED, event.at_ns)
+        yield from self._halves.opened(call)
         if call.answered_at_ns is not None:
             yield from self._try_to_begin(call, event.at_ns)
 
@@ -187,8 +199,8 @@ class Conductor:
             for session in sorted(joined.sessions):
                 yield from self._answer(self._calls[session], event.at_ns)
 
-    def _answer(self, call: Call, at_ns: int) -> Iterator[fx.Effect]:
-        if call.answered_at_ns is None:
+    def _answer(self, call: Call, at_ns: int | None) -> Iterator[fx.Effect]:
+        if at_ns is not None and call.answered_at_ns is None and not self._halves.alone(call):
             call.answered_at_ns = at_ns
             yield from self._try_to_begin(call, at_ns)
 
@@ -210,23 +222,22 @@ class Conductor:
             yield from self._joined(self._joins.meet(event.keys, event.story_keys, event.session), event.at_ns)
 
     def _streams_changed(self, event: ev.StreamsChanged) -> Iterator[fx.Effect]:
-        call = self._calls.get(event.session)
-        if call is None:
-            return
-        if call.recording is not None:
-            yield fx.Restream(call.recording, event.streams)
-        call.keyed = keyed_sides(event.streams)
-        yield from self._decide_again(call, event.at_ns)
+        call = self._calls.get(event.session) or self._halves.first(event.session)
+        if call is not None:
+            yield from self._halves.restream(call, event.session, event.streams)
+            yield from self._decide_again(call, event.at_ns)
 
     def _ended(self, event: ev.Ended) -> Iterator[fx.Effect]:
-        yield from self._happen(event.session, Input.ENDED if event.established else Input.FAILED, event.at_ns)
+        first = self._halves.first(event.session)
+        session = first.session if first is not None else event.session
+        yield from self._happen(session, Input.ENDED if event.established else Input.FAILED, event.at_ns)
         self._joins.ended(event.session, event.at_ns)
 
     # --- events about a recording -----------------------------------------------------------------------------------
 
     def _digit_pressed(self, event: ev.DigitPressed) -> Iterator[fx.Effect]:
         # Keys pressed just before the hangup are heard after it.
-        call = self._of_recording(event.recording)
+        call = self._named.get(event.recording)
         if call is None:
             call = self._places.kept(event.recording)
         elif call.state in FORGOTTEN:
@@ -241,16 +252,13 @@ class Conductor:
             yield from self._not_this_call(event.recording, event.at_ns)
 
     def _media_failed(self, event: ev.MediaFailed) -> Iterator[fx.Effect]:
-        call = self._of_recording(event.recording)
+        call = self._named.get(event.recording)
         if call is not None:
             yield from self._step(call, Input.LOST, event.at_ns)
 
-    def _private_call(self, event: ev.PrivateCall) -> Iterator[fx.Effect]:
-        yield from self._not_this_call(event.recording, event.at_ns)
-
     def _not_this_call(self, recording: str, at_ns: int) -> Iterator[fx.Effect]:
         joined = self._joins.of_recording(recording)
-        call = self._of_recording(recording)
+        call = self._named.get(recording)
         if joined is None and call is not None:
             joined = self._joins.of(call.session)
         if joined is not None:
@@ -335,9 +343,6 @@ class Conductor:
 
     # --- stepping ---------------------------------------------------------------------------------------------------
 
-    def _of_recording(self, recording: str) -> Call | None:
-        return self._named.get(recording)
-
     def _happen(self, session: int, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
         call = self._calls.get(session)
         if call is not None:
@@ -363,6 +368,7 @@ class Conductor:
             self._calls.pop(call.session, None)
             self._named.pop(call.recording or "", None)
             self._joins.ended(call.session, at_ns)
+            self._halves.gone(call)
 
     def _act(self, call: Call, action: Action, at_ns: int) -> Iterator[fx.Effect]:
         recording = call.recording or ""

@@ -55,10 +55,26 @@ class Retell:
 
 @dataclass(frozen=True, slots=True)
 class Restream:
-    """The peer's streams changed: receive these from now on."""
+    """The peer's streams changed: receive these from now on.
+
+    Those from ``first`` to ``last`` are of the session that changed: ``session``, or None for the recording's own.
+    """
 
     recording: str
     streams: tuple[StreamOffer, ...]
+    session: int | None = None
+    first: int = 0
+    last: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Let the tap accept this session too: from ``first`` on, the streams are its own; all are received together."""
+
+    session: int
+    recording: str
+    streams: tuple[StreamOffer, ...]
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +140,7 @@ Effect = (
     | Begin
     | Retell
     | Restream
+    | Attach
     | StartFilm
     | RenewFilm
     | StopFilm

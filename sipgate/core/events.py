@@ -71,9 +71,8 @@ class Offered:
     ``connection`` is the configured name of the peer. ``answered_at_ns`` is None while there is no evidence of the
     answer. ``keys`` say which call it is (Call-ID, sipSessionID), ``story_keys`` what it belongs to (``join``): never
     logged. Without ``streams`` the tap sees the signalling alone and waits for nothing: what it tells of the answer and
-    the parties counts for whoever records this call. ``half``: the other side's voice comes in a session of its own;
-    such halves are not joined yet, and apart neither a telephone key nor a protected party of one would reach the
-    other, so they are refused.
+    the parties counts for whoever records this call. ``half``: the other side's voice comes in a session of its own
+    (``halves``).
     """
 
     session: int

@@ -13,6 +13,7 @@ from sipgate.core import effects as fx
 from sipgate.core import events as ev
 from sipgate.core.conductor import Conductor
 from sipgate.core.events import Party, Side
+from sipgate.core.halves import Halves
 from sipgate.core.join import DENIED_NS, LINGER_NS, Joins
 from sipgate.core.lines import SelectorSet
 from sipgate.core.policy import Policy
@@ -171,7 +172,7 @@ def memory_of(conductor: Conductor) -> bytes:
     """All that a conductor remembers but its policy, and how many calls there have been."""
     state = {k: v for k, v in vars(conductor).items() if k not in {"_policy", "_moments", "_handlers"}}
     kinds = {type(v) for v in state.values()}
-    assert kinds == {dict, Joins, Places, Desks}, "somebody has given the conductor another kind of memory"
+    assert kinds == {dict, Joins, Halves, Places, Desks}, "somebody has given the conductor another kind of memory"
     copied = deepcopy(state)
     copied["_joins"]._stories = copied["_joins"]._count = 0
     return pickle.dumps(copied)
@@ -846,15 +847,6 @@ def test_streams_without_telephone_events_end_what_only_a_telephone_key_could_st
     company.recording(connection="pbx")
     silent = tuple(replace(stream, payload_types=((0, "PCMU"),)) for stream in STREAMS)
     assert company.streams(silent) == [fx.Restream(R1, silent), fx.Finish(R1, company.now)]
-
-
-# --- halves of a call -----------------------------------------------------------------------------------------------
-
-
-def test_half_of_a_call_is_refused_while_halves_are_not_joined() -> None:
-    company = Company()
-    assert company.offered(half=True) == [fx.Refuse(1)]
-    assert company.ended() == []
 
 
 # --- late, repeated and unknown events ------------------------------------------------------------------------------
