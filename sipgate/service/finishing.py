@@ -33,7 +33,7 @@ from sipgate.media.frames import sealed_length_ns
 from sipgate.register.register import Register
 from sipgate.register.rows import RecordingRow
 from sipgate.service.clock import SteadyClock
-from sipgate.service.stage import EndedCall
+from sipgate.service.ended import EndedCall
 from sipgate.vault.journal_file import Journal
 from sipgate.vault.vault import Vault
 

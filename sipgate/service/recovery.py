@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sipgate.errors import StoreError
 from sipgate.register.register import Register
-from sipgate.service.stage import EndedCall
+from sipgate.service.ended import EndedCall
 from sipgate.vault.vault import LedgerEntry, Vault
 
 

@@ -26,6 +26,7 @@ from sipgate.core.conductor import Conductor
 from sipgate.errors import ErasedError, MediaError, StoreError
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.clock import SteadyClock
+from sipgate.service.ended import EndedCall
 from sipgate.service.erasing import Eraser
 from sipgate.service.lanes import Lanes
 from sipgate.taps.siprec import SiprecTap
@@ -40,30 +41,6 @@ LEASE_NS = int(LEASE_SECONDS * 1e9)
 CUT_WAIT_SECONDS = 600.0
 """How long what was cut (silence, a failed disk, no key in reach) waits for the end of its session before it is
 journalled. Until the session ends it can be denied all the same: then it is erased, and the journal says so."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndedCall:
-    """What ``finishing`` needs to know of a call that is to be kept: the crash ledger's entry."""
-
-    recording: str
-    owner: int
-    enrolment: int
-    workstation: str | None
-    answered_at_ns: int
-    ended_at_ns: int | None
-    story: str
-
-    def entry(self) -> dict[str, int | str | None]:
-        """As the ledger writes it."""
-        return {
-            "owner": self.owner,
-            "enrolment": self.enrolment,
-            "workstation": self.workstation,
-            "answered_at_ns": self.answered_at_ns,
-            "ended_at_ns": self.ended_at_ns,
-            "story": self.story,
-        }
 
 
 class Afterwards(Protocol):
@@ -128,6 +105,7 @@ class Stage:
             fx.Begin: self._begin,
             fx.Retell: self._retell,
             fx.Restream: self._restream,
+            fx.Attach: self._attach,
             fx.StartFilm: self._start_film,
             fx.RenewFilm: self._renew_film,
             fx.StopFilm: lambda e: self._link.stop_film(e.recording, e.workstation, e.ended_at_ns),
@@ -302,13 +280,27 @@ class Stage:
         live = self._live.get(effect.recording)
         if live is None or self._tap is None:
             return
+        session = live.session if effect.session is None else effect.session
         try:
             ports = self._receiver.restream(effect.recording, effect.streams)
         except MediaError as error:
             log.error("a changed session cannot be received", reason=str(error))
-            self._tap.unavailable(live.session)
+            self._tap.unavailable(session)
             return
-        self._tap.restreamed(live.session, ports)
+        self._tap.restreamed(session, ports[effect.first : effect.last])
+
+    def _attach(self, effect: fx.Attach) -> None:
+        live = self._live.get(effect.recording)
+        if live is None or self._tap is None:
+            return
+        try:
+            ports = self._receiver.restream(effect.recording, effect.streams)
+        except MediaError as error:
+            log.error("the other half of a call cannot be received: nothing of it is kept", reason=str(error))
+            self._tap.unavailable(effect.session)
+            self.post(ev.Ended(live.session, self._clock(), False))
+            return
+        self._tap.accept(effect.session, ports[effect.first :])
 
     def _start_film(self, effect: fx.StartFilm) -> None:
         live = self._live[effect.recording]

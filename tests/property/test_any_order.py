@@ -556,7 +556,9 @@ class AnyOrder(RuleBasedStateMachine):
                 self.uncounted.pop(call.recording, None)
             case fx.Release():
                 assert call in self.ended
-            case fx.Retell() | fx.Restream() | fx.Open() | fx.Refuse() | fx.Unavailable() | fx.RenewFilm():
+            case (
+                fx.Retell() | fx.Attach() | fx.Restream() | fx.Open() | fx.Refuse() | fx.Unavailable() | fx.RenewFilm()
+            ):
                 raise AssertionError("not here")
             case _:
                 assert_never(effect)

@@ -39,7 +39,8 @@ class Session:
     """One INVITE and its final response. Accepted: ACKed; ``hang_up`` sends BYE. ``ports``: where each side's RTP goes.
 
     ``call``: the sipSessionID of the metadata; ``belongs``: further elements of it. ``description``: of streams that
-    come from elsewhere than this socket.
+    come from elsewhere than this socket. ``end``: as CUCM's ``x-nearend`` or ``x-farend`` of the call ``call``, one
+    voice and no metadata; ``callee`` is the near end.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Session:
         call: str | None = None,
         belongs: str = "",
         description: bytes | None = None,
+        end: str | None = None,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -71,9 +73,16 @@ class Session:
         self._parties, self._call = parties, session
         body = recording_body(self._described, metadata(*parties, session_id=session, extra=belongs))
         self._branch = f"z9hG4bK{secrets.token_hex(6)}"
-        invite = request(
-            branch=self._branch, extra=("Require: siprec", *headers), body=body, content_type=MIXED, **self._common
-        )
+        extra = ("Require: siprec", *headers)
+        if end is None:
+            invite = request(branch=self._branch, extra=extra, body=body, content_type=MIXED, **self._common)
+        else:
+            said = f"{callee};{end};x-refci={session};x-farendrefci=1;x-farendaddr={caller}"
+            extra = (*extra, f"From: <{said}>;tag={self._common['from_tag']}")
+            own_voice, kind = sdp(audio(own, None)), "application/sdp"
+            invite = request(
+                branch=self._branch, drop=["From"], extra=extra, body=own_voice, content_type=kind, **self._common
+            )
         self._send(invite)
         try:
             raw = self._final()
@@ -93,11 +102,11 @@ class Session:
             self._rtp(side, packet(b"\xff" * 160, sequence=self._next(), timestamp=160 * self._sequence))
 
     def sound(self, seconds: float, payload: bytes = b"\xff") -> None:
-        """Send this byte of G.711 on both sides, as it would be spoken."""
+        """Send this pattern of G.711 on each side, as it would be spoken."""
         began = time.monotonic()
         for index in range(round(seconds * 50)):
-            for side in (0, 1):
-                data = packet(payload * 160, sequence=self._heard, timestamp=160 * self._heard, ssrc=100 + side)
+            for side in range(len(self._ports)):
+                data = packet((payload * 160)[:160], sequence=self._heard, timestamp=160 * self._heard, ssrc=100 + side)
                 self._rtp(side, data)
             self._heard += 1
             time.sleep(max(0.0, began + 0.02 * (index + 1) - time.monotonic()))

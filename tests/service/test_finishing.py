@@ -17,9 +17,9 @@ from sipgate.errors import ErasedError, JournalError, StoreError
 from sipgate.media.finish import Finished, FinishJob
 from sipgate.register.rows import RecordingRow
 from sipgate.service.clock import SteadyClock
+from sipgate.service.ended import EndedCall
 from sipgate.service.finishing import WEBM, Finishing
 from sipgate.service.recovery import recover
-from sipgate.service.stage import EndedCall
 from sipgate.vault.vault import new_recording
 from tests.console.site import SECOND, Site
 

@@ -13,9 +13,10 @@ import pytest
 
 from sipgate.core import events as ev
 from sipgate.errors import StoreError
+from sipgate.service.ended import EndedCall
 from sipgate.service.finishing import Finishing
 from sipgate.service.recovery import recover
-from sipgate.service.stage import EndedCall, Stage
+from sipgate.service.stage import Stage
 from sipgate.vault.vault import new_recording
 from tests.service.test_finishing import DESK, Afterwards
 from tests.service.test_stage import Link, Receiver, Tap

@@ -11,9 +11,9 @@ import pytest
 
 from sipgate.core.retention import CAP_NS, DAY_NS
 from sipgate.errors import StoreError
+from sipgate.service.ended import EndedCall
 from sipgate.service.finishing import PARTS_HOURS
 from sipgate.service.retention import Retention
-from sipgate.service.stage import EndedCall
 from tests.console.site import Site
 from tests.service.test_not_this_call import Office
 

@@ -14,7 +14,8 @@ import pytest
 from sipgate.core import events as ev
 from sipgate.errors import ErasedError, MediaError, StoreError
 from sipgate.media.receiver import Silent
-from sipgate.service.stage import CUT_WAIT_SECONDS, EndedCall, Stage
+from sipgate.service.ended import EndedCall
+from sipgate.service.stage import CUT_WAIT_SECONDS, Stage
 from sipgate.vault.sealed import write_sealed_file
 from sipgate.vault.vault import Vault
 from tests.core.world import ANNAS_LINE as LINE
@@ -27,10 +28,14 @@ PORTS = (30000, 30002)
 @dataclass
 class Tap:
     said: list[tuple[str, int]] = field(default_factory=list)
+    ports: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def accept(self, session: int, ports: tuple[int, ...]) -> None:
-        assert ports == PORTS
+        self.ports[session] = ports
         self.said.append(("accept", session))
+
+    def restreamed(self, session: int, ports: tuple[int, ...]) -> None:
+        self.ports[session] = ports
 
     def refuse(self, session: int) -> None:
         self.said.append(("refuse", session))
@@ -51,6 +56,11 @@ class Receiver:
         if not self.room:
             raise MediaError("no port is free")
         return PORTS
+
+    def restream(self, _recording: str, streams: tuple[ev.StreamOffer, ...]) -> tuple[int, ...]:
+        if not self.room:
+            raise MediaError("no port is free")
+        return tuple(40000 + 2 * index for index in range(len(streams)))
 
     def begin(self, *_: Any) -> None:
         self.said.append("begin")
@@ -385,3 +395,35 @@ async def test_a_recording_that_has_ended_is_told_to_belong_to_an_older_story(pl
     play.end(2)
     play.stage.handle(ev.KeysChanged(1, frozenset({"call-1"}), frozenset({"call-2"}), NOW))
     assert play.afterwards.stories == {newer: story}
+
+
+async def halved(play: Play) -> str:
+    """Both halves of a call, the second one's session being 2."""
+    parties, keys = call_between(OUTSIDE, LINE), frozenset({"refci"})
+    for session, stream in enumerate(STREAMS, 1):
+        offered = ev.Offered(session, WITH_KEY.name, parties, (stream,), NOW, NOW, keys, half=True)
+        play.stage.handle(offered)
+        await play.until(lambda: 1 in play.tap.ports)
+    return play.stage._recording_of[1]
+
+
+async def test_each_half_of_a_call_is_told_its_own_port(play: Play) -> None:
+    await halved(play)
+    assert play.tap.said == [("accept", 1), ("accept", 2)]
+    assert play.tap.ports[2] == (40002,)
+    await play.until(lambda: bool(play.vault.ledger()))
+    for session, stream in enumerate(STREAMS, 1):
+        play.stage.handle(ev.StreamsChanged(session, (stream,), NOW))
+    assert play.tap.ports == {1: (40000,), 2: (40002,)}
+
+
+async def test_where_the_second_half_finds_no_port_nothing_of_the_first_is_kept(play: Play) -> None:
+    parties, keys = call_between(OUTSIDE, LINE), frozenset({"refci"})
+    play.stage.handle(ev.Offered(1, WITH_KEY.name, parties, STREAMS[:1], NOW, NOW, keys, half=True))
+    await play.until(lambda: 1 in play.tap.ports)
+    play.receiver.room = False
+    play.stage.handle(ev.Offered(2, WITH_KEY.name, parties, STREAMS[1:], NOW, NOW, keys, half=True))
+    assert ("unavailable", 2) in play.tap.said
+    await play.until(lambda: play.stage.calls_under_way == 0 and not play.vault.recordings())
+    await play.until(lambda: not play.vault.ledger())
+    assert not [said for said in play.afterwards.said if said[0] == "finish"]

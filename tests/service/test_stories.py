@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.peer
 
 COLLEAGUE = "sip:3001@pbx.example"
 DELEGATE = "sip:20417@pbx.example"
+BUZZ = b"\x90" * 8 + b"\x10" * 8
+"""500 Hz, at 8,000 of 32,767."""
 JOINED = "".join(
     f"<participantsessionassoc participant_id='{p}' session_id='a'><associate-time>2026-11-22T09:00:00Z"
     "</associate-time></participantsessionassoc>"
@@ -177,6 +180,55 @@ def test_a_protected_party_who_joins_one_session_destroys_what_was_finished_of_t
     assert company.found_of("33639980001", "20417", *second.answer.traces, *first.answer.traces) == 0
 
 
+# --- CUCM: a session for each voice ---------------------------------------------------------------------------------
+
+
+def voices(company: Company, near_end: str = TRAINEE) -> tuple[Session, Session]:
+    """Near and far end of one call of the customer with the trainee."""
+    refci = str(secrets.randbelow(10**8) + 10**8)
+    near = company.open_session("0639980001", near_end, call=refci, end="x-nearend")
+    far = company.open_session("0639980001", near_end, call=refci, end="x-farend")
+    return near, far
+
+
+def test_cucms_two_voices_are_one_recording_left_the_caller(company: Company, export: Path) -> None:
+    company.until_idle()
+    before = set(company.rows())
+    near, far = voices(company)
+    assert (near.answer.status, far.answer.status) == (200, 200)
+    speaking = Thread(target=near.sound, args=(0.8, BUZZ))
+    speaking.start()
+    far.sound(0.8, b"\xff")
+    speaking.join()
+    far.hang_up()
+    near.hang_up()
+    row = company.new_recording(before)
+    assert row["channels"] == 2
+    company.export(row["recording"], export)
+    caller, callee = (np.abs(side[800:4000]) for side in read_sound(export))
+    assert np.median(callee) > 1000, "the near end is the trainee, who was called"
+    assert np.median(caller) < 200
+
+
+def test_one_of_cucms_voices_alone_is_never_kept(company: Company) -> None:
+    traces = Traces(company)
+    near = company.open_session("0639980001", TRAINEE, call="123456789", end="x-nearend")
+    assert near.answer.status == 200
+    near.sound(0.3, BUZZ)
+    near.hang_up()
+    traces.nothing_of()
+    assert company.found_of(*near.answer.traces) == 0
+
+
+def test_of_a_protected_lines_voices_neither_is_taken(company: Company) -> None:
+    traces = Traces(company)
+    near, far = voices(company, DELEGATE)
+    assert (near.answer.status, far.answer.status) == (603, 603)
+    traces.nothing_of(near, far)
+    near.close()
+    far.close()
+
+
 # --- when is the answer? --------------------------------------------------------------------------------------------
 
 
@@ -193,7 +245,7 @@ def test_sound_from_before_the_answer_is_never_kept(early: Company, export: Path
     before = set(early.rows())
     session = early.open_session()
     assert session.answer.status == 200
-    session.sound(0.6, b"\x00")
+    session.sound(0.6, BUZZ)
     assert session.tell(JOINED) == 200
     session.sound(0.8, b"\xff")
     session.hang_up()
@@ -202,13 +254,13 @@ def test_sound_from_before_the_answer_is_never_kept(early: Company, export: Path
     heard = read_sound(export)
     assert 0.7 <= row["seconds"] <= 1.3
     assert heard.shape[1] >= 0.6 * 8000
-    assert np.abs(heard).max() < 2000, "the early media's sample is 32124"
+    assert np.abs(heard).max() < 2000, "of the buzz"
 
 
 def test_a_call_that_is_never_answered_leaves_nothing(early: Company) -> None:
     traces = Traces(early)
     session = early.open_session()
-    session.sound(0.3, b"\x00")
+    session.sound(0.3, BUZZ)
     sealed(early, traces.kept)
     session.hang_up()
     traces.nothing_of()
