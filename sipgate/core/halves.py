@@ -27,6 +27,7 @@ class Halves:
         self._alone: set[int] = set()  # first halves
         self._until: dict[int, int] = {}  # how long they wait
         self._first: dict[int, Call] = {}  # by the second half's session
+        self._second: dict[int, int] = {}  # the second's session by the first's
         self._streams: dict[int, tuple[tuple[StreamOffer, ...], tuple[StreamOffer, ...]]] = {}  # by the first's session
 
     def wait(self, call: Call, event: Offered) -> None:
@@ -52,18 +53,17 @@ class Halves:
         self._alone.discard(call.session)
         del self._until[call.session]
         self._first[event.session] = call
+        self._second[call.session] = event.session
         renamed = _renamed(event.streams)
         self._streams[call.session] = (self._streams[call.session][0], renamed)
         call.keyed = keyed_sides((*self._streams[call.session][0], *renamed))
-        if call.recording is not None:
-            yield from self.opened(call)
+        yield from self.opened(call)
 
     def opened(self, call: Call) -> Iterator[fx.Effect]:
-        """The recording is open: the second half, if it has come, is received with it."""
-        for session, first in self._first.items():
-            if first is call and call.recording is not None:
-                mine, others = self._streams[call.session]
-                yield fx.Attach(session, call.recording, (*mine, *others), len(mine))
+        """When the recording is open and the second half has come, its streams are received with the first's."""
+        if call.recording is not None and call.session in self._second:
+            mine, others = self._streams[call.session]
+            yield fx.Attach(self._second[call.session], call.recording, (*mine, *others), len(mine))
 
     def first(self, session: int) -> Call | None:
         """The call whose other half this session is."""
@@ -88,7 +88,7 @@ class Halves:
         if self._streams.pop(call.session, None) is not None:
             self._alone.discard(call.session)
             self._until.pop(call.session, None)
-            self._first = {session: first for session, first in self._first.items() if first is not call}
+            self._first.pop(self._second.pop(call.session, -1), None)
 
     def deadline(self) -> int | None:
         """When the first of those that wait has waited long enough."""

@@ -105,7 +105,7 @@ class Session:
         """Send this pattern of G.711 on each side, as it would be spoken."""
         began = time.monotonic()
         for index in range(round(seconds * 50)):
-            for side in range(len(self._ports)):
+            for side in range(len(self.ports)):
                 data = packet((payload * 160)[:160], sequence=self._heard, timestamp=160 * self._heard, ssrc=100 + side)
                 self._rtp(side, data)
             self._heard += 1
