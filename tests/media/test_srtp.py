@@ -325,3 +325,21 @@ def test_a_forgotten_stream_frees_all_it_had() -> None:
             receiving.unprotector.forget(stream)
         free = free or len(receiving.unprotector._free)
         assert len(receiving.unprotector._free) == free
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_datagrams_leave_what_is_genuine_beside_them_whole(data: st.DataObject) -> None:
+    """Whatever header a datagram claims to have, whatever key its stream has."""
+    suite = data.draw(st.sampled_from(SUITES))
+    sender, named = Sender(suite), drawn(data.draw(st.sampled_from(list(ALL_SUITES))), b"\1\2")
+    receiving = Receiving(sender.key)
+    receiving.unprotector.secure(6, [named])
+    anything = st.binary(min_size=12, max_size=90) | st.binary(min_size=12, max_size=90).map(
+        lambda noise: bytes([0x80 | noise[0] & 0x3F]) + sender.protect(numbered(3))[1:60] + noise
+    )
+    noise = data.draw(st.lists(anything, min_size=1, max_size=12))
+    streams = data.draw(st.lists(st.sampled_from([STREAM, 6, 9]), min_size=len(noise), max_size=len(noise)))
+    genuine = [sender.protect(numbered(number)) for number in (1, 2)]
+    got = receiving.take([genuine[0], *noise, genuine[1]], [STREAM, *streams, STREAM])
+    assert got == [numbered(1), *[None] * len(noise), numbered(2)]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import ipaddress
 import logging
+from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from sipgate.core.events import MediaKey, Offered, StreamsChanged
+from tests.peers.certificates import TestAuthority
 from tests.peers.dialogue import Dialogue, ports_of
 from tests.peers.recorder import recorder, udp_client
 from tests.peers.sip_messages import MIXED, audio, recording_body, request, sdp, status_of
@@ -103,3 +108,19 @@ async def test_keys_over_signalling_that_anybody_can_read_are_told_of() -> None:
         async with udp_client(found.port("udp")) as another:
             await Dialogue(another, call_id="second@client").ask(body=recording_body(MIXED_PROFILES))
         assert found.tap.keys_shown == {"pbx"}
+
+
+async def test_keys_over_tls_are_nothing_to_tell_of(tmp_path: Path) -> None:
+    authority = TestAuthority(tmp_path)
+    certificate, key = authority.issue("recorder", x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    listen = [{"transport": "tls", "port": 0, "certificate": str(certificate), "key": str(key)}]
+    async with recorder(listen=listen) as found:
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.port("tls"), ssl=authority.client())
+        writer.write(request(transport="TLS", body=recording_body(MIXED_PROFILES), content_type=MIXED))
+        async with asyncio.timeout(5):
+            while status_of(head := await reader.readuntil(b"\r\n\r\n")) < 200:
+                pass
+        writer.close()
+        assert status_of(head) == 200
+        assert found.all(Offered)[0].streams[0].crypto
+        assert found.tap.keys_shown == frozenset()

@@ -370,9 +370,12 @@ async def test_video_beside_audio_is_answered_with_port_0_and_its_label() -> Non
 
 
 async def test_avp_and_savp_in_one_offer_are_answered_each_in_its_own_profile() -> None:
-    media = sdp(audio(40000, "1"), "m=audio 40002 RTP/SAVP 0\na=label:2")
+    key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40
+    media = sdp(audio(40000, "1"), f"m=audio 40002 RTP/SAVP 0\na=label:2\n{key}", "m=audio 40004 RTP/SAVP 0\na=label:3")
     _, answer = await _offered(recording_body(media))
     assert [line for line in answer.decode().split("\r\n") if line.startswith("m=")] == [
         "m=audio 30000 RTP/AVP 0 101",
-        "m=audio 0 RTP/SAVP 0",
+        "m=audio 30002 RTP/SAVP 0",
+        "m=audio 0 RTP/SAVP 0",  # without a key
     ]
+    assert answer.count(b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:") == 1
