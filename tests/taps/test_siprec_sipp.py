@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sipgate.core.events import Ended, Offered, PartiesChanged, StreamsChanged
+from sipgate.core.events import Ended, KeysChanged, Offered, PartiesChanged, StreamsChanged
 from tests.peers.recorder import accept, recorder, refuse, wait
 from tests.peers.sipp import ACK, BYE, expect, invite, needs_sipp, pause, receive, remember, run, send
 
@@ -35,7 +35,7 @@ async def test_an_invite_without_an_offer_whose_answer_comes_in_the_ack(tmp_path
             [send("INVITE", 1), receive(200), ack, BYE, receive(200)],
             transport=transport,
         )
-        assert [type(event) for event in found.events] == [Offered, PartiesChanged, StreamsChanged, Ended]
+        assert [type(event) for event in found.events] == [Offered, KeysChanged, PartiesChanged, StreamsChanged, Ended]
 
 
 @TRANSPORTS
