@@ -1,4 +1,4 @@
-"""From sockets to the store: one pass over about a thousand datagrams of many streams, as arrays.
+"""From sockets to the store: one pass over about two thousand datagrams of many streams, as arrays.
 
 ``Drain`` knows every stream as one row of its tables. A pass checks each datagram's source, reads its RTP header
 (RFC 3550 §5.1), asks whether its moment is one to be kept, finds its position (``place``: by arithmetic where it agrees

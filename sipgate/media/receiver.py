@@ -2,7 +2,7 @@
 
 The kernel's socket buffer is the queue (DESIGN.md decision 5): every socket is left alone for ``TICK_SECONDS``, then
 drained by few system calls into arrays (``recvmmsg``, ``drain``). Threads: the public methods may be called from any;
-a lock is held for one pass (about a millisecond) at a time, never while ``emit`` is called.
+a lock is held for one pass (a few milliseconds) at a time, never while ``emit`` is called.
 
 A recording's life: ``open`` → (``restream``)* → ``begin`` → (``restream``)* → ``finish`` or ``discard`` → ``release``.
 After ``finish`` or ``discard`` its sockets stay open as sinks, so that a peer that goes on sending meets no ICMP error

