@@ -19,10 +19,19 @@ pytestmark = [pytest.mark.peer, needs_capture]
 
 FIELDS = (
     *("udp.srcport", "tcp.srcport", "sip.Status-Code", "sip.Method", "sip.CSeq", "sip.to.tag", "sip.Call-ID"),
-    *("sip.response-request", "sdp.media.media", "sdp.media.port", "sdp.media_attr", "sdp.owner.sessionid"),
+    *(
+        "sip.response-request",
+        "sdp.media.media",
+        "sdp.media.port",
+        "sdp.media.proto",
+        "sdp.media_attr",
+        "sdp.owner.sessionid",
+    ),
     *("sdp.owner.version", "sip.Retry-After", "sip.Contact"),
 )
 VIDEO = "m=video 40004 RTP/AVP 96\na=rtpmap:96 H264/90000\na=label:3"
+KEY = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd"
+SECURED = sdp(audio(40000, "1"), f"m=audio 40002 RTP/SAVP 0 101\na=rtpmap:101 telephone-event/8000\na=label:2\n{KEY}")
 SILENT = sdp(audio(40000, "1"), VIDEO, audio(40002, "caller-leg"))
 NOTHING = sdp("m=audio 40000 RTP/AVP 99\na=rtpmap:99 unheard-of/8000")
 
@@ -70,6 +79,8 @@ async def _converse(found: Recorder, client: Client, prefix: str) -> None:
     assert await ask("call", "OPTIONS", 4) == 200
     assert await ask("call", "BYE", 5) == 200
     assert await ask("call", "BYE", 6) == 481
+    assert await ask("secured", "INVITE", 1, recording_body(SECURED)) == 200
+    assert await ask("secured", "BYE", 2) == 200
     assert await ask("refused", "INVITE", 1, recording_body()) == 603
     assert await ask("unheard", "INVITE", 1, recording_body(NOTHING)) == 488
     assert await ask("strange", "INVITE", 1, recording_body(), extra="Require: precondition") == 420
@@ -181,6 +192,15 @@ def test_who_is_sent_elsewhere_hears_when_to_come_back_and_contacts_name_the_por
     found = {contact for f in wire.from_server(transport) for contact in f.all("sip.Contact")}
     over = ";transport=tcp" if transport == "tcp" else ""
     assert found == {f"<sip:127.0.0.1:{wire.of(transport).port}{over}>;+sip.srs"}
+
+
+@TRANSPORTS
+def test_each_m_line_is_answered_in_its_own_profile_with_one_key_of_ours(wire: Wire, transport: str) -> None:
+    answer = _final(wire, transport, "-secured")[0]
+    assert answer.all("sdp.media.proto") == ["RTP/AVP", "RTP/SAVP"]
+    (ours,) = [text for text in answer.all("sdp.media_attr") if text.startswith("crypto:")]
+    assert ours.startswith("crypto:1 AES_CM_128_HMAC_SHA1_80 inline:")
+    assert ours != KEY.removeprefix("a=")
 
 
 def _final(wire: Wire, transport: str, name: str) -> list[Frame]:
