@@ -7,9 +7,11 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import fields
+from typing import Final
 
 import numpy as np
 
+from sipgate.core.events import MediaKey
 from sipgate.errors import MetadataError, MultipartError, SdpError, SipError
 from sipgate.media.codecs import PCMU, TELEPHONE_EVENT
 from sipgate.media.drain import NEVER, Drain
@@ -21,6 +23,7 @@ from sipgate.sip.grammar import Via
 from sipgate.sip.message import Request
 from sipgate.sip.multipart import bodies_of
 from sipgate.sip.rsmetadata import MAX_PARTICIPANTS, Metadata
+from sipgate.sip.sdescriptions import new_secret
 from sipgate.taps.offers import acceptable
 from sipgate.taps.parties import label_sides, participant_sides, parties_of
 
@@ -34,7 +37,9 @@ def take_sdp(data: bytes) -> int:
     try:
         offered = sdp.parse(data)
         ports = [30000 + 2 * index for index in range(len(offered.wanted()))]
-        answered = sdp.parse(sdp.answer(offered, "127.0.0.1", ports, 1, 1))
+        secured = {line.index: line.crypto for line in offered.wanted() if line.crypto is not None}
+        keys = {index: new_secret(crypto.suite) for index, crypto in secured.items()}
+        answered = sdp.parse(sdp.answer(offered, "127.0.0.1", ports, 1, 1, keys))
         assert len(answered.media) == len(offered.media) >= len(ports)
         taken = {line.index for line in offered.wanted()}
         for ours, theirs in zip(answered.media, offered.media, strict=True):
@@ -76,6 +81,9 @@ def take_metadata(data: bytes) -> int:
     return len(documents)
 
 
+KEY: Final = MediaKey("AES_CM_128_HMAC_SHA1_80", bytes(30))
+
+
 class Heard:
     """A stream of one call, over a real socket of this machine: there is no other way into the kernel's arrays."""
 
@@ -89,12 +97,14 @@ class Heard:
         self._peer.connect(self._ours.getsockname())
 
     def take(self, data: bytes) -> int:
-        """The first byte shifts the clock; then datagrams, cut at bytes 1E: every one has a fate, and just one."""
+        """The first byte shifts the clock; odd, it makes the stream SRTP under ``KEY``. Then datagrams, cut at
+        bytes 1E: every one has a fate, and just one."""
         drain, datagrams = self.drain, data[1:].split(SEPARATOR)[:64]
         row, call = drain.add(self._ours), drain.take_call()
         try:
             drain.call[row] = call
-            drain.listen(row, self._peer.getsockname(), {101: TELEPHONE_EVENT, 96: PCMU})
+            crypto = (KEY,) if data[:1] and data[0] & 1 else ()
+            drain.listen(row, self._peer.getsockname(), {101: TELEPHONE_EVENT, 96: PCMU}, crypto)
             shift, now = (data[0] if data else 0) * 50_000_000, time.time_ns()
             drain.answered[row], drain.ended[row] = now - ANSWERED_NS, NEVER
             drain.high[call] = (2 + RING_WINDOWS) * WINDOW_SAMPLES

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.peers import sip_messages as sip
+from tests.peers.srtp import Sender
 
 CASES = Path(__file__).parents[3] / "shared" / "cases"
 """The RFCs' own messages may not be copied (shared/cases/README.md): they are read where they are."""
@@ -33,6 +34,12 @@ DICTIONARY = (
     *("application/sdp", "application/rs-metadata+xml", "multipart/mixed;boundary=", "handling=optional", "base64"),
     *(
         "m=audio ",
+        "RTP/SAVP",
+        "a=crypto:1 ",
+        "AES_CM_128_HMAC_SHA1_80",
+        "AEAD_AES_256_GCM",
+        "inline:",
+        "|2^20|1:4",
         "m=video 1 RTP/AVP 96",
         "RTP/SAVP",
         "a=rtpmap:",
@@ -112,7 +119,12 @@ def _rtp() -> list[bytes]:
     reports = (
         b"\0" + struct.pack("!BBHI", 0x80, 200, 6, 7) + bytes(20) + b"\x1e" + struct.pack("!BBHI", 0x81, 203, 1, 7)
     )
+    secured = [
+        Sender(secret=bytes(30)).protect(struct.pack("!BBHII", 0x80, 0, n, 0, 7) + bytes(20)) for n in (65_535, 0)
+    ]
     return [
+        b"\1" + b"\x1e".join(data for data in secured if b"\x1e" not in data),
+        b"\1" + packets(0x90, 0, 2, 60)[1:],
         packets(0x80, 0, 12, 160),
         packets(0x80, 8, 5, 80),
         packets(0xA0, 0, 2, 160, b"\x04"),
@@ -129,7 +141,12 @@ def of(target: str) -> list[bytes]:
     if target == "sip":
         return [*_plays(), *messages, *(b"\x1eT" + message for message in messages)]
     if target == "sdp":
-        return [sip.TWO_STREAMS, *(body for body in bodies if body.startswith(b"v=0"))]
+        secured = f"{sip.audio().replace('RTP/AVP', 'RTP/SAVP')}\n{Sender(secret=bytes(30)).attribute}|2^31|1:4"
+        return [
+            sip.TWO_STREAMS,
+            sip.sdp(secured, sip.audio(40002, "2")),
+            *(body for body in bodies if body.startswith(b"v=0")),
+        ]
     if target == "multipart":
         kinds = [sip.MIXED.encode(), b"multipart/mixed;boundary=OSS-unique-boundary-42", b"application/sdp"]
         return [kind + b"\n" + body for kind in kinds for body in [sip.recording_body(), *bodies] if body]
