@@ -7,6 +7,8 @@ Writing by position does reordering, duplicates and gaps at once: what never cam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Final
 
 import numpy as np
@@ -48,8 +50,8 @@ class Store:
     """The rings of all calls: sound (calls, LEGS, RING_UNITS * 8 bytes) and codec (calls, LEGS, RING_UNITS), uint8."""
 
     def __init__(self, calls: int = 64) -> None:
-        self.sound: Bytes = np.zeros((calls, LEGS, RING_UNITS * UNIT_BYTES), dtype=np.uint8)
-        self.codec: Bytes = np.zeros((calls, LEGS, RING_UNITS), dtype=np.uint8)
+        self.sound: Bytes = _rings((calls, LEGS, RING_UNITS * UNIT_BYTES))
+        self.codec: Bytes = _rings((calls, LEGS, RING_UNITS))
         self._free = list(range(calls - 1, -1, -1))
 
     def take(self) -> int:
@@ -131,9 +133,15 @@ class Store:
         flat_sound.reshape(-1)[ring] = moved
 
 
+def _rings(shape: tuple[int, ...]) -> Bytes:
+    """Zeros in memory of their own, which the system takes back when they are freed: the heap would keep it."""
+    memory = mmap(-1, prod(shape), flags=MAP_PRIVATE | MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype=np.uint8).reshape(shape)
+
+
 def _doubled(rings: Bytes) -> Bytes:
     """Room for twice as many calls; the new half costs no memory before it is written."""
-    found = np.zeros((2 * len(rings), *rings.shape[1:]), dtype=np.uint8)
+    found = _rings((2 * len(rings), *rings.shape[1:]))
     found[: len(rings)] = rings
     return found
 
