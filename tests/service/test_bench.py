@@ -15,5 +15,5 @@ def test_what_a_call_takes_is_its_ring_and_little_more() -> None:
     assert ring is not None
     assert whole is not None
     assert ring == pytest.approx(2 * RING_WINDOWS * 500 * 9 / 1000)
-    assert 0.9 * ring < whole < ring + 60  # 300 calls: what is made once still shows
+    assert 0.9 * ring < whole <= 100
     assert (figures["whole_cpu_ms"] or 0) > 0
