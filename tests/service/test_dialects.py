@@ -12,7 +12,7 @@ from tests.service.company import Company
 
 pytestmark = [pytest.mark.peer, needs_sipp]
 
-# Not among them: Avaya's, whose parties nobody knows when it begins, and CUCM's halves (README, "What it does not do").
+# Not among them: Avaya's, whose parties nobody knows when it begins (README, "What it does not do").
 VENDORS = (
     "audiocodes",
     "broadworks",
@@ -35,3 +35,15 @@ async def test_a_dialect_is_recorded_once_and_named_nowhere(company: Company, tm
     assert company.kept() - before == {row["recording"]}
     call_id = messages[0].header("Call-ID")
     assert company.found_of(call_id, "+33612345678") == 0
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_cucms_two_sessions_are_one_recording_of_both_voices(
+    company: Company, tmp_path: Path, transport: str
+) -> None:
+    before = company.kept()
+    messages = await play(tmp_path, "cucm", company.sip_port, transport=transport, calls=2)
+    assert [answer.first_line for answer in answers_to(messages, "INVITE")] == ["SIP/2.0 200 OK"] * 2
+    row = company.new_recording(before)
+    assert company.kept() - before == {row["recording"]}
+    company.until_idle()

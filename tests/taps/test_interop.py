@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,12 +107,16 @@ def _rows() -> list[tuple[str, list[tuple[str, str]]]]:
     return [(line.split("|")[1].strip(), [(m[1], m[2]) for m in named.finditer(line)]) for line in rows]
 
 
+@cache
+def _tests_of(file: str) -> frozenset[str]:
+    tree = ast.parse((TESTS / file).read_text())
+    return frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
 def test_every_row_of_the_table_names_tests_that_exist() -> None:
     rows = _rows()
     assert len(rows) >= 30
     for line, named in rows:
         assert named, line
         for file, name in named:
-            tree = ast.parse((TESTS / file).read_text())
-            there = {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
-            assert name in there, f"{line}: {file} has no {name}"
+            assert name in _tests_of(file), f"{line}: {file} has no {name}"

@@ -147,7 +147,7 @@ async def test_cucms_two_voices_in_two_sessions_with_one_key(tmp_path: Path, tra
         await found.wait_for(Ended, 2)
     near, far = sorted(found.all(Offered), key=lambda offered: offered.streams[0].side is Side.CALLER)
     assert [(s.label, s.side) for s in near.streams + far.streams] == [("#0", Side.CALLEE), ("#0", Side.CALLER)]
-    assert "x-refci=102@ucm1" in near.keys & far.keys
+    assert "x-refci=102@pbx.example" in near.keys & far.keys
     for offered in (near, far):
         assert offered.half
         assert CALLER in _identities(offered, Side.CALLER)
