@@ -22,7 +22,7 @@ site says which hosts are its own, enrolments and holders are asked of ``own_ide
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from sipgate.core.identities import Address, Identity, dialled_by, host_of, identities_of
 from sipgate.core.numbers import SIGNIFICANT, Number, compact, digits_of, parse_number, significant_digits
@@ -89,9 +89,17 @@ class SelectorSet:
         """Whether any of ``identities`` is named by any selector."""
         return any(self._matches_one(identity) for identity in identities)
 
-    def might_match(self, identities: Iterable[Identity]) -> bool:
+    def might_match(self, identities: Collection[Identity]) -> bool:
         """Whether any of ``identities`` could be a line that is named: what exclusions ask."""
-        return any(self._might_match_one(identity) for identity in identities)
+        if not self:
+            return False
+        # A number is shown in several ways by the identities of one party: each is looked at once, as that is slow.
+        shown = {number for identity in identities for number in _numbers_shown(identity)}
+        return (
+            self.matches(identities)
+            or any(map(self._might_be_number, shown))
+            or any(self._might_be_address(identity) for identity in identities if isinstance(identity, Address))
+        )
 
     def _matches_one(self, identity: Identity) -> bool:
         if identity in self._exact:
@@ -100,12 +108,8 @@ class SelectorSet:
             return any(s.holds(identity) for s in self._numbers)
         return any(s.holds(identity) for s in self._addresses)
 
-    def _might_match_one(self, identity: Identity) -> bool:
-        if self._matches_one(identity) or any(map(self._might_be_number, _numbers_shown(identity))):
-            return True
-        return isinstance(identity, Address) and (
-            identity.user in self._users or any(s.might_hold(identity) for s in self._addresses)
-        )
+    def _might_be_address(self, address: Address) -> bool:
+        return address.user in self._users or any(s.might_hold(address) for s in self._addresses)
 
     def _might_be_number(self, seen: str) -> bool:
         digits = digits_of(seen)

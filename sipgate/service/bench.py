@@ -36,7 +36,8 @@ from sipgate.media.frames import LEGS, UNIT_BYTES
 from sipgate.media.receiver import Receiver
 from sipgate.media.store import RING_UNITS
 from sipgate.service.clock import SteadyClock
-from sipgate.service.stage import EndedCall, Stage
+from sipgate.service.ended import EndedCall
+from sipgate.service.stage import Stage
 from sipgate.taps import bench as signalling
 from sipgate.taps.siprec import SiprecTap
 from sipgate.vault.vault import Vault
