@@ -111,6 +111,11 @@ class Connection(_Section):
         False,
         description="its metadata has send and recv the wrong way round (some Ribbon/Sonus): the sides are swapped",
     )
+    behind_nat: bool = Field(
+        False,
+        description="its RTP comes from elsewhere than its descriptions say: each stream takes the first source among "
+        "``addresses`` that sends it sound, and no other after it; left out, only what a description says is heard",
+    )
     telephone_key: str | None = Field(
         None,
         pattern=r"^[0-9*#]{1,8}$",

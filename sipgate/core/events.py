@@ -51,6 +51,7 @@ class StreamOffer:
 
     ``payload_types`` maps RTP payload types to encoding names as in SDP (``PCMU``, ``PCMA``, ``telephone-event``).
     ``rtcp``: where the peer wants receiver reports; None: nowhere. ``rtcp_mux``: RTCP shares the port (RFC 5761).
+    ``networks``: behind a NAT, where it may come from instead: the first source out of these is its own.
     ``crypto``: the keys of its SRTP, one of which every packet must be authentic under; empty: plain RTP.
     """
 
@@ -62,6 +63,7 @@ class StreamOffer:
     rtcp_mux: bool = False
     rtcp: tuple[str, int] | None = None
     crypto: tuple[MediaKey, ...] = field(default=(), repr=False)
+    networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

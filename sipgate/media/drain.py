@@ -20,8 +20,9 @@ import numpy.typing as npt
 from sipgate.core.events import MediaKey
 from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
 from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
+from sipgate.media.latch import Latches
 from sipgate.media.place import NOWHERE, Timelines
-from sipgate.media.recvmmsg import FULL, PAD, ROWS, SLOT, Batch, source_words
+from sipgate.media.recvmmsg import EVERY_V4, EVERY_V6, FULL, PAD, ROWS, SLOT, Batch, source_words
 from sipgate.media.reports import Reports
 from sipgate.media.rtcp import SHORTEST
 from sipgate.media.srtp import Unprotector
@@ -91,6 +92,7 @@ class Drain:
         self._srtp = Unprotector()
         self._events: dict[int, deque[tuple[int, int]]] = {}
         self._sockets: dict[int, socket.socket] = {}
+        self._latches = Latches()
         self._wide = False  # whether any socket ever was of IPv6
         self._free: list[int] = []
         self._make_tables(streams)
@@ -136,16 +138,23 @@ class Drain:
         return stream
 
     def listen(
-        self, stream: int, source: tuple[str, int], payload_types: Mapping[int, int], crypto: Sequence[MediaKey] = ()
+        self,
+        stream: int,
+        source: tuple[str, int],
+        payload_types: Mapping[int, int],
+        crypto: Sequence[MediaKey] = (),
+        networks: Sequence[str] = (),
     ) -> None:
         """Accept RTP from ``source`` alone. ``payload_types``: codec numbers; 0 and 8 mean PCMU and PCMA by themselves.
 
+        ``networks``: or from the first source in them that sends (``latch``).
         ``crypto``: then only SRTP that is authentic under one of these keys. Raises ValueError when the address is of
         another family than the socket, MediaError when a key cannot be used.
         """
         self._secure(stream, crypto)
         expected, mask = source_words(*source, self._sockets[stream].family)
         self._expected[stream], self._mask[stream] = expected, mask
+        self._latches.wait(stream, networks, self._sockets[stream].family)
         self._open[stream] = True
         self._codecs[stream] = ABSENT
         self._codecs[stream, [0, 8]] = PCMU, PCMA  # static assignments, RFC 3551 §6
@@ -178,6 +187,7 @@ class Drain:
     def silence(self, stream: int) -> None:
         """Accept nothing for now: the peer says that it does not send."""
         self._open[stream] = False
+        self._latches.forget(stream)
         self._reports.forget(stream)
 
     def mute(self, stream: int) -> None:
@@ -268,11 +278,29 @@ class Drain:
     def _from_source(self, stream: Ints) -> npt.NDArray[np.bool_]:
         """Which rows came from where their stream's description says; of IPv4 one word tells."""
         names = self._batch.names[: self._batch.filled]
+        if self._latches:
+            self._latch(stream, names)
         if self._wide:
             every: npt.NDArray[np.bool_] = ((names & self._mask[stream]) == self._expected[stream]).all(axis=1)
             return every
         first: npt.NDArray[np.bool_] = (names[:, 0] & self._mask[stream, 0]) == self._expected[stream, 0]
         return first
+
+    def _latch(self, stream: Ints, names: npt.NDArray[np.uint64]) -> None:
+        """Let streams behind a NAT choose their source, by the first packet of a codec that was offered."""
+        headers, lengths = self._batch.headers[: self._batch.filled], self._batch.lengths
+        sound = (lengths > _RTP_HEADER) & (headers["first"] >> 6 == 2)
+        sound &= self._codecs[stream, headers["second"] & 0x7F] != ABSENT
+        for waiting in self._latches.among(stream[sound]):
+            rows = np.flatnonzero(sound & (stream == waiting))
+            exact = ((names[rows] & self._mask[waiting]) == self._expected[waiting]).all(axis=1)
+            chosen = self._latches.first(waiting, names[rows], exact)
+            if chosen is None:
+                continue
+            self._latches.forget(waiting)
+            if not exact[chosen]:
+                head = EVERY_V6 if self._sockets[waiting].family == socket.AF_INET6 else EVERY_V4
+                self._mask[waiting], self._expected[waiting] = head, names[rows[chosen]] & head
 
     def _control(
         self, valid: npt.NDArray[np.bool_], stream: Ints, lengths: Ints, arrivals: Ints

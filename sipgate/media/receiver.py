@@ -249,11 +249,11 @@ class Receiver:
         self._drain.leg[stream.row] = 0 if live.mixed else stream.sides[0]
         codecs = {number: codec_number(encoding) for number, encoding in offer.payload_types}
         try:
-            self._drain.listen(stream.row, (offer.address, offer.port), codecs, offer.crypto)
+            self._drain.listen(stream.row, (offer.address, offer.port), codecs, offer.crypto, offer.networks)
         except ValueError as error:
             raise MediaError("a stream comes from an address of another family than media.address") from error
         through = self._sockets[stream.row] if offer.rtcp_mux else self._controls.get(stream.row)
-        plain = not offer.crypto  # a peer of SRTP takes SRTCP alone
+        plain = not offer.crypto and not offer.networks  # a peer of SRTP takes SRTCP alone; for a NAT see ``latch``
         way = ReportWay(through, offer.rtcp) if through is not None and offer.rtcp is not None and plain else None
         self._drain.report(stream.row, way, self._now_ns())
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from ipaddress import ip_network
 from typing import Final
 
 import numpy as np
@@ -157,5 +158,20 @@ def source_words(address: str, port: int, family: socket.AddressFamily) -> tuple
     return _words(expected), _words(mask)
 
 
+def network_words(network: str, family: socket.AddressFamily) -> tuple[list[int], list[int]] | None:
+    """As ``source_words``, of any port of any address in a network; None when it is of another family."""
+    net = ip_network(network)
+    if (net.version == 4) != (family == socket.AF_INET):
+        return None
+    gap = b"" if net.version == 4 else bytes(4)
+    expected = struct.pack("=H", family) + bytes(2) + gap + net.network_address.packed
+    return _words(expected), _words(b"\xff\xff" + bytes(2) + gap + net.netmask.packed)
+
+
 def _words(name: bytes) -> list[int]:
     return list(struct.unpack("=4Q", name.ljust(_NAME, b"\0")))
+
+
+EVERY_V4: Final = np.array(source_words("0.0.0.0", 0, socket.AF_INET)[1], dtype=np.uint64)
+EVERY_V6: Final = np.array(source_words("::", 0, socket.AF_INET6)[1], dtype=np.uint64)
+"""Which bits of a name count for one source."""

@@ -58,6 +58,7 @@ class Session:
     own_keys: dict[str, tuple[tuple[MediaKey, ...], bytes]] = field(default_factory=dict)
     unreadable: bool = False
     objected: bool = False
+    networks: tuple[str, ...] = ()
     accepted: bool = False
     offers: bool = False
     local: tuple[int, int] = field(default_factory=lambda: (secrets.randbits(62), 0))
@@ -117,6 +118,7 @@ class Session:
                     rtcp_mux=line.rtcp.multiplexed,
                     rtcp=line.rtcp.to,
                     crypto=_keys_of(line),
+                    networks=self.networks,
                 )
             )
         return tuple(found)

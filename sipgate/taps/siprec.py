@@ -189,6 +189,8 @@ class SiprecTap:
         session = Session(call, connection.name if connection else "", uris_of(request), self._country)
         session.headed = headed_by(request)
         session.metadata.crossed = connection is not None and connection.crossed_streams
+        if connection is not None and connection.behind_nat:
+            session.networks = tuple(str(network) for network in connection.addresses)
         self._read_metadata(session, found.metadata)
         session.offers = found.description is None
         if found.description is not None:

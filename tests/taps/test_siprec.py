@@ -499,3 +499,12 @@ async def test_a_via_with_an_impossible_port_does_not_close_the_socket() -> None
         via = "Via: SIP/2.0/UDP 127.0.0.1:99999;branch=z9hG4bKx"
         assert status_of(await client.ask(request("OPTIONS", drop=["Via"], extra=[via]))) == 400
         assert status_of(await client.ask(request("OPTIONS", sent_by=client.sent_by))) == 200
+
+
+async def test_only_of_a_connection_behind_a_nat_may_streams_come_from_elsewhere_in_its_addresses() -> None:
+    for behind_nat, networks in ((True, ("127.0.0.0/8",)), (False, ())):
+        connections = [{"behind_nat": behind_nat}]
+        async with recorder(connections=connections) as found, udp_client(found.port("udp")) as client:
+            await Dialogue(client).ask(body=recording_body())
+            (offered,) = found.all(Offered)
+        assert {stream.networks for stream in offered.streams} == {networks}
