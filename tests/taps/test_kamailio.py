@@ -203,12 +203,12 @@ async def test_a_killed_recorders_calls_go_to_the_other_and_come_back_when_it_do
         killed.kill()
         first = await _ask(site, client, story)
         assert status_of(first.answer) == 200
-        assert first.seconds < RESPONSE_SECONDS + 1
+        assert first.seconds < RESPONSE_SECONDS + 2
         assert field_of(first.answer, "Contact").partition(":")[2].partition(">")[0].startswith("127.0.0.1:")
         site.until_state(killed, "I")
         again = await _ask(site, client, story)
         assert status_of(again.answer) == 200
-        assert again.seconds < RESPONSE_SECONDS / 2, "the dead one is asked no more"
+        assert again.seconds < RESPONSE_SECONDS, "the dead one is asked no more"
         killed.start()
         site.until_state(killed, "A")
         assert status_of((await _ask(site, client, story)).answer) == 200
@@ -219,15 +219,16 @@ async def test_a_frozen_recorders_calls_go_to_the_other(site: Site) -> None:
     frozen = site.recorders[1]
     async with _client(site) as client:
         story = await _story_of(site, client, frozen)
-        other = len(site.other(frozen).offered)
+        own, other = len(frozen.offered), len(site.other(frozen).offered)
         frozen.freeze()  # its kernel still takes the connection and the INVITE
         try:
             asked = await _ask(site, client, story)
         finally:
             frozen.thaw()
         assert status_of(asked.answer) == 200
-        assert asked.seconds < 2 * RESPONSE_SECONDS
+        assert asked.seconds < RESPONSE_SECONDS + 2
         assert len(site.other(frozen).offered) == other + 1
+    until(lambda: len(frozen.offered) == own + 1, "the session that nobody waits for any more")
     site.until_state(frozen, "A")
 
 
