@@ -3,7 +3,8 @@
 ``Drain`` knows every stream as one row of its tables. A pass checks each datagram's source, reads its RTP header
 (RFC 3550 §5.1), asks whether its moment is one to be kept, finds its position (``place``: by arithmetic where it agrees
 with the stream's anchor, one by one where it does not), and lets the store copy it. Telephone keys (RFC 4733) come out
-as ``Digit``, once each; they are never kept as sound.
+as ``Digit``, once each. Of a key only its moment is kept, and no sound of its time: the tone that a gateway lets
+through beside its events tells it too, and it may be of a card number.
 """
 
 from __future__ import annotations
@@ -11,36 +12,28 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sipgate.core.events import MediaKey
-from sipgate.media.codecs import ABSENT, PCMA, PCMU, TELEPHONE_EVENT
+from sipgate.media import codecs as kinds
+from sipgate.media.codecs import ABSENT, IS_PACKETS, IS_SOUND, OPUS, TELEPHONE_EVENT, TICKS
 from sipgate.media.frames import LEGS, SAMPLE_NS, UNIT_BYTES, WINDOW_SAMPLES
+from sipgate.media.keys import Digit, Keys
 from sipgate.media.latch import Latches
 from sipgate.media.place import NOWHERE, Timelines
 from sipgate.media.recvmmsg import EVERY_V4, EVERY_V6, FULL, PAD, ROWS, SLOT, Batch, source_words
 from sipgate.media.reports import Reports
 from sipgate.media.rtcp import SHORTEST
 from sipgate.media.srtp import Unprotector
-from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store
+from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store, packets_fit
 
 NEVER: Final = np.iinfo(np.int64).max
 _RTP_HEADER: Final = 12
-_DIGITS: Final = "0123456789*#ABCD"  # RFC 4733 §3.2
 _NO_CALL: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Digit:
-    """A telephone key on one stream, at the first packet of its event (ns since the epoch, server's clock)."""
-
-    stream: int
-    digit: str = field(repr=False)
-    at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class Statistics:
     idle: int = 0
     """Of no recording, or outside [answer, hangup]."""
     other: int = 0
-    """Telephone events, comfort noise, codecs that are not kept."""
+    """Telephone events, comfort noise, codecs that are not kept, packets that are not of their codec."""
     misplaced: int = 0
     """Too late, or with a timestamp that cannot be."""
     dropped: int = 0
@@ -90,7 +83,7 @@ class Drain:
         self._timelines = Timelines(streams)
         self._reports = Reports(streams)
         self._srtp = Unprotector()
-        self._events: dict[int, deque[tuple[int, int]]] = {}
+        self._keys = Keys()
         self._sockets: dict[int, socket.socket] = {}
         self._latches = Latches()
         self._wide = False  # whether any socket ever was of IPv6
@@ -134,7 +127,7 @@ class Drain:
         self._wide |= sock.family != socket.AF_INET
         self._timelines.begin(stream)
         self._reports.begin(stream)
-        self._events[stream] = deque(maxlen=8)
+        self._keys.begin(stream)
         return stream
 
     def listen(
@@ -145,7 +138,7 @@ class Drain:
         crypto: Sequence[MediaKey] = (),
         networks: Sequence[str] = (),
     ) -> None:
-        """Accept RTP from ``source`` alone. ``payload_types``: codec numbers; 0 and 8 mean PCMU and PCMA by themselves.
+        """Accept RTP from ``source`` alone. ``payload_types``: codec numbers; static ones mean theirs by themselves.
 
         ``networks``: or from the first source in them that sends (``latch``).
         ``crypto``: then only SRTP that is authentic under one of these keys. Raises ValueError when the address is of
@@ -157,8 +150,7 @@ class Drain:
         self._latches.wait(stream, networks, self._sockets[stream].family)
         self._open[stream] = True
         self._codecs[stream] = ABSENT
-        self._codecs[stream, [0, 8]] = PCMU, PCMA  # static assignments, RFC 3551 §6
-        for payload_type, codec in payload_types.items():
+        for payload_type, codec in (kinds.STATIC | dict(payload_types)).items():
             self._codecs[stream, payload_type & 0x7F] = codec
 
     def report(self, stream: int, way: ReportWay | None, now_ns: int) -> None:
@@ -200,7 +192,7 @@ class Drain:
     def remove(self, stream: int) -> None:
         """Forget the row; the socket is the caller's to close."""
         self.mute(stream)
-        del self._sockets[stream], self._events[stream]
+        del self._sockets[stream]
         self._timelines.end(stream)
         self._free.append(stream)
 
@@ -211,7 +203,7 @@ class Drain:
     def take_call(self) -> int:
         """A call's row in the store."""
         call = self.store.take()
-        if call >= len(self.high):
+        while call >= len(self.high):
             self.high, self.sealed = (np.concatenate([a, np.zeros_like(a)]) for a in (self.high, self.sealed))
         self.high[call] = self.sealed[call] = 0
         return call
@@ -253,11 +245,12 @@ class Drain:
         np.maximum.at(self.heard, stream[heard], arrivals[heard])
         at, sizes = self._payloads(headers["first"], lengths, rtp)
         codecs = np.where(genuine, self._codecs[stream, headers["second"] & 0x7F], np.uint8(ABSENT))
-        digits = self._digits(np.flatnonzero(codecs == TELEPHONE_EVENT), stream, at, sizes, arrivals)
+        digits = self._keys.told(self._batch, np.flatnonzero(codecs == TELEPHONE_EVENT), stream, at, sizes, arrivals)
         live = genuine & (arrivals >= self.answered[stream]) & (arrivals <= self.ended[stream])
-        sound = live & ((codecs == PCMU) | (codecs == PCMA)) & (sizes > 0)
+        samples = kinds.lasting(self._batch.slots, codecs, at, sizes)
+        sound = live & IS_SOUND[codecs] & (samples > 0)
         chosen = np.flatnonzero(live)
-        kept = self._place(chosen, sound[chosen], stream, arrivals, codecs, at, sizes) if chosen.size else 0
+        kept = self._place(chosen, sound[chosen], stream, arrivals, codecs, at, sizes, samples) if chosen.size else 0
         counts = [int(np.count_nonzero(mask)) for mask in (rtp, rtp & ours, genuine, live, sound)]
         old = self.statistics
         self.statistics = replace(
@@ -344,18 +337,6 @@ class Drain:
             at[row], sizes[row] = begin, max(0, end - begin)
         return at, sizes
 
-    def _digits(self, rows: Ints, stream: Ints, at: Ints, sizes: Ints, arrivals: Ints) -> list[Digit]:
-        """RFC 4733 §2.3: every packet of one event has the timestamp of its beginning."""
-        digits = []
-        for row in rows:
-            which, header = int(stream[row]), self._batch.headers[row]
-            name = (int(header["ssrc"]), int(header["stamp"]))
-            event = int(self._batch.slots[row, at[row]]) if sizes[row] >= 4 else 255
-            if event < len(_DIGITS) and name not in self._events[which]:
-                self._events[which].append(name)
-                digits.append(Digit(which, _DIGITS[event], int(arrivals[row])))
-        return digits
-
     def _place(
         self,
         chosen: Ints,
@@ -365,30 +346,44 @@ class Drain:
         codecs: Bytes,
         at: Ints,
         sizes: Ints,
+        samples: Ints,
     ) -> int:
         """Positions of the chosen rows, and the copy; returns how many were kept."""
         streams = stream[chosen]
         headers = self._batch.headers  # field by field: rows of it are whole slots
         ssrcs, sequences, stamps = (headers[name][chosen].astype(np.int64) for name in ("ssrc", "sequence", "stamp"))
         since = arrivals[chosen] - self.answered[streams]
+        lasting, kind = samples[chosen], codecs[chosen]
+        ticks = TICKS[kind] if (kind == OPUS).any() else None
         if self._reports.samples(int(arrivals[0])):
-            self._reports.hear(streams[sound], ssrcs[sound], stamps[sound], since[sound] // SAMPLE_NS)
-        positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, sizes[chosen], sound)
+            came = since if ticks is None else since * ticks
+            self._reports.hear(streams[sound], ssrcs[sound], stamps[sound], came[sound] // SAMPLE_NS)
+        positions = self._timelines.positions(streams, ssrcs, sequences, stamps, since, lasting, sound, ticks)
         calls = self.call[streams]
         high = self.high[calls]
         low = np.maximum(0, high - RING_UNITS * UNIT_BYTES)
-        ends = positions + sizes[chosen]
-        fit = np.flatnonzero(sound & (positions != NOWHERE) & (positions < high) & (ends > low))
-        if fit.size == 0:
-            return 0
-        kept, calls, positions = chosen[fit], calls[fit], positions[fit]
-        rows = calls * LEGS + self.leg[streams[fit]]
-        self.store.write(
-            self._batch.slots,
-            Payloads(rows, codecs[kept], positions, kept, at[kept], sizes[kept], low[fit], high[fit]),
-        )
-        for i in np.flatnonzero(positions < self.sealed[calls]):
-            call, end = int(calls[i]), int(ends[fit[i]])
-            first, last = int(max(0, positions[i])) // WINDOW_SAMPLES, (end - 1) // WINDOW_SAMPLES
-            self.late.update((call, window) for window in range(first, last + 1))
+        ends = positions + lasting
+        fits = sound & (positions != NOWHERE) & (positions < high) & (ends > low)
+        rows = calls * LEGS + self.leg[streams]
+        payloads = Payloads(rows, kind, positions, chosen, at[chosen], sizes[chosen], low, high, lasting)
+        if IS_PACKETS[kind].any():
+            fits &= packets_fit(payloads) | ~IS_PACKETS[kind]
+        fit = np.flatnonzero(fits)
+        if fit.size:
+            self.store.write(self._batch.slots, payloads.only(fit))
+        for i in fit[positions[fit] < self.sealed[calls[fit]]]:
+            self._came_late(int(calls[i]), int(max(0, positions[i])), int(ends[i]))
+        events = np.flatnonzero((kind == TELEPHONE_EVENT) & (sizes[chosen] >= 4))
+        if events.size:
+            marked = self._keys.mark(
+                self.store, self._timelines, self._batch, payloads.only(events), streams[events], since[events]
+            )
+            for row, begin, end in marked:
+                self._came_late(row // LEGS, begin * UNIT_BYTES, end * UNIT_BYTES)
         return int(fit.size)
+
+    def _came_late(self, call: int, begin: int, end: int) -> None:
+        """Samples [begin, end) of a call changed, perhaps after they were sealed."""
+        for window in range(begin // WINDOW_SAMPLES, (end - 1) // WINDOW_SAMPLES + 1):
+            if window * WINDOW_SAMPLES < self.sealed[call]:
+                self.late.add((call, window))

@@ -1,17 +1,21 @@
 """After the call: sealed sound and sealed film become one sealed WebM that a browser plays.
 
 Runs in a worker process (``spawn``), at a low priority, on plain arguments. Sound: Opus, left the caller, right the
-callee, exactly as long as the call; the two are coded as two streams without coupling (RFC 7845 §5.1.1.2, mapping
-family 1 with no coupled stream), so that neither is heard on the other's side. Picture: the film's VP9 packets as they
-are, padded (``film.padded``). The whole is made in memory (memfd): nothing unencrypted touches a disk.
+callee, exactly as long as the call, at the highest rate of the codecs it came in; the two are coded as two streams
+without coupling (RFC 7845 §5.1.1.2, mapping family 1 with no coupled stream), so that neither is heard on the other's
+side. Picture: the film's VP9 packets as they are, padded (``film.padded``). The whole is made in memory (memfd):
+nothing unencrypted touches a disk.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -22,15 +26,21 @@ from av.error import FFmpegError
 from av.stream import Stream
 
 from sipgate.errors import StoreError
-from sipgate.media.codecs import SAMPLE_RATE, decode
+from sipgate.media.codecs import KEY, PCMA, PCMU, decode
+from sipgate.media.decoding import Leg, rate_of
 from sipgate.media.film import Film, TimedPacket, padded, read_film
-from sipgate.media.frames import FILE_NAME, SAMPLE_NS, LiveFileReader
+from sipgate.media.frames import FILE_NAME, LiveFileReader, blank
 from sipgate.vault.sealed import write_sealed_file
 
-OPUS_BITS_PER_CHANNEL: Final = 24_000
+OPUS_BITS_PER_CHANNEL: Final = {8_000: 24_000, 16_000: 32_000, 48_000: 40_000}
+"""By samples a second of what was received."""
+KEYS_FILE: Final = "keys.sealed"
+"""When telephone keys were pressed, never which: JSON ``{"keys": [{"side", "at_ms"}]}``, sealed; none, no file."""
 _NICENESS: Final = 15
 _CHUNK: Final = 1 << 20
 _MILLISECOND: Final = Fraction(1, 1000)
+
+Samples = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +103,15 @@ def _finish(job: FinishJob, length_ns: int, film: Film) -> Finished:
         with LiveFileReader(job.folder / FILE_NAME, job.data_key) as live:
             channels = 1 if live.mixed else 2
             samples = _mux(f"/proc/self/fd/{memory}", live, length_ns, channels, film)
-            lost = live.lost
+            lost, seconds = live.lost, samples / rate_of(live.codecs)
+            _seal_keys(job, live, length_ns)
         _name_sides(memory)
         write_sealed_file(job.output, job.data_key, _chunks(memory))
     finally:
         os.close(memory)
     times = [job.answered_at_ns + packet.pts_ns for packet in film.packets]
     return Finished(
-        audio_seconds=samples / SAMPLE_RATE,
+        audio_seconds=seconds,
         channels=channels,
         frames=len(times),
         first_frame_ns=times[0] if times else None,
@@ -110,20 +121,39 @@ def _finish(job: FinishJob, length_ns: int, film: Film) -> Finished:
     )
 
 
-def sound(live: LiveFileReader, length_ns: int, channels: int) -> Iterator[npt.NDArray[np.int16]]:
-    """Linear samples at 8 kHz, (n, channels) a block; together exactly the call's length, absent sound silent."""
-    remaining = round(length_ns / SAMPLE_NS)
-    for window in live.windows(length_ns):
-        legs = [decode(window.codec[leg], window.sound[leg]) for leg in range(channels)]
-        if window.mixed and channels == 2:  # a mix in one part of the call: on both sides
-            legs[1] = legs[0]
-        block = np.stack(legs, axis=1)[:remaining]
-        remaining -= len(block)
-        yield block
+def sound(live: LiveFileReader, length_ns: int, channels: int) -> Iterator[Samples]:
+    """Linear samples of ``rate_of(live.codecs)``, (n, channels) a block; together exactly as long as the call, absent
+    sound silent."""
+    remaining = round(length_ns * rate_of(live.codecs) / 1_000_000_000)
+    for block in _blocks(live, length_ns, channels):
+        yield block[:remaining]
+        remaining -= len(block[:remaining])
+
+
+def _blocks(live: LiveFileReader, length_ns: int, channels: int) -> Iterator[Samples]:
+    """Whole windows."""
+    if live.codecs <= {PCMU, PCMA}:
+        for window in live.windows(length_ns):
+            yield _sided([decode(window.codec[leg], window.sound[leg]) for leg in range(channels)], window.mixed)
+        return
+    legs = [Leg(rate_of(live.codecs), live.codecs) for _ in range(channels)]
+    mixed: deque[bool] = deque()
+    for window in chain(live.windows(length_ns), [blank(0, 0)] * Leg.BEHIND):
+        mixed.append(window.mixed)
+        found = [leg.window(window.codec[number], window.sound[number]) for number, leg in enumerate(legs)]
+        if len(mixed) > Leg.BEHIND:
+            yield _sided(found, mixed.popleft())
+
+
+def _sided(legs: list[Samples], mixed: bool) -> Samples:
+    if mixed and len(legs) == 2:  # a mix in one part of the call: on both sides
+        legs = [legs[0], legs[0]]
+    return np.stack(legs, axis=1)
 
 
 def _mux(path: str, live: LiveFileReader, length_ns: int, channels: int, film: Film) -> int:
     """Write the WebM; returns how many samples of sound went in."""
+    rate = rate_of(live.codecs)
     with av.open(path, "w", format="webm", options={"cues_to_front": "1"}) as output:
         picture = None
         if film.packets:
@@ -131,18 +161,18 @@ def _mux(path: str, live: LiveFileReader, length_ns: int, channels: int, film: F
             picture.time_base = _MILLISECOND
         layout = "mono" if channels == 1 else "stereo"
         options = {"application": "audio", "mapping_family": "0" if channels == 1 else "255"}
-        voice = output.add_stream("libopus", rate=SAMPLE_RATE, layout=layout, options=options)
-        voice.bit_rate = OPUS_BITS_PER_CHANNEL * channels
+        voice = output.add_stream("libopus", rate=rate, layout=layout, options=options)
+        voice.bit_rate = OPUS_BITS_PER_CHANNEL[rate] * channels
         images = padded(film.packets)
         waiting = next(images, None)
         samples = 0
         for block in sound(live, length_ns, channels):
             frame = av.AudioFrame.from_ndarray(block.reshape(1, -1), format="s16", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, samples, Fraction(1, SAMPLE_RATE)
+            frame.sample_rate, frame.pts, frame.time_base = rate, samples, Fraction(1, rate)
             samples += len(block)
             for packet in voice.encode(frame):
                 output.mux(packet)
-            while waiting is not None and waiting.pts_ms * SAMPLE_RATE <= samples * 1000:
+            while waiting is not None and waiting.pts_ms * rate <= samples * 1000:
                 output.mux(_image(waiting, picture))
                 waiting = next(images, None)
         for packet in voice.encode(None):
@@ -159,6 +189,15 @@ def _name_sides(memory: int) -> None:
     family = start.find(b"OpusHead") + 18  # RFC 7845 §5.1
     if start[family : family + 1] == b"\xff":
         os.pwrite(memory, b"\x01", family)
+
+
+def _seal_keys(job: FinishJob, live: LiveFileReader, length_ns: int) -> None:
+    path = job.folder / KEYS_FILE
+    path.unlink(missing_ok=True)  # of an attempt before
+    if KEY in live.codecs:
+        keys = [key for window in live.windows(length_ns) for key in window.keys]
+        text = json.dumps({"keys": [{"side": ("caller", "callee")[leg], "at_ms": at} for leg, at in keys]})
+        write_sealed_file(path, job.data_key, [text.encode()])
 
 
 def _image(timed: TimedPacket, stream: Stream | None) -> av.Packet[Stream]:

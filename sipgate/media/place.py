@@ -14,7 +14,7 @@ all of these to the sender), then:
  an anchor from before agrees, of its SSRC               that one is in force again (a straggler, sources in turn)
  it is early by up to 0.4 s and follows without a break  the anchor was late, but holds: else sound would be overwritten
  it is late by up to 0.6 s, for less than 150 ms yet     not to be judged before more has come: the anchor holds
- else: new SSRC, timestamp jump, pause, clock drift      anchored again, by the least delayed of the packets soon after
+ else: new SSRC or clock, jump, pause, clock drift       anchored again, by the least delayed of the packets soon after
 =======================================================  =============================================================
 
 Anchors lie on whole milliseconds (one unit), so that packets of whole milliseconds fill whole units.
@@ -65,25 +65,32 @@ def difference16(a: int, b: int) -> int:
 
 
 class Arrival(NamedTuple):
-    """What placing needs of one packet: its header, when it came (ns after the answer), how many samples it holds."""
+    """What placing needs of one packet: its header, when it came (ns after the answer), how many samples of 125 µs it
+    lasts, and by how many ticks its RTP clock counts one."""
 
     ssrc: int
     sequence: int
     stamp: int
     at_ns: int
     samples: int
+    ticks: int = 1
 
 
 class Anchor(NamedTuple):
-    """This RTP timestamp of this SSRC is this sample of the call."""
+    """This RTP timestamp of this SSRC, counted by this clock, is this sample of the call."""
 
     ssrc: int
     stamp: int
     position: int
+    ticks: int = 1
+
+    def of(self, packet: Arrival) -> bool:
+        """Whether the packet is counted by this clock: a codec of another rate counts anew (RFC 7160 §3)."""
+        return packet.ssrc == self.ssrc and packet.ticks == self.ticks
 
     def place(self, packet: Arrival) -> int:
         """The packet's position, if this anchor holds."""
-        return self.position + difference32(packet.stamp, self.stamp)
+        return self.position + difference32(packet.stamp, self.stamp) // self.ticks
 
     def late_by(self, packet: Arrival) -> int:
         """How much later than its position the packet came, ns."""
@@ -91,7 +98,7 @@ class Anchor(NamedTuple):
 
     def agrees(self, packet: Arrival) -> bool:
         """Whether the packet came when it should have."""
-        return packet.ssrc == self.ssrc and abs(self.late_by(packet)) <= TOLERANCE_NS
+        return self.of(packet) and abs(self.late_by(packet)) <= TOLERANCE_NS
 
 
 class Timeline:
@@ -146,14 +153,15 @@ class Timeline:
         for known in [anchor, *self._before] if anchor is not None else []:
             if known.agrees(packet):
                 return self._return_to(known).place(packet)
-        if anchor is None or packet.ssrc != anchor.ssrc:
+        if anchor is None or not anchor.of(packet):
             return self._begin_anew(packet, following)
         late, ahead = anchor.late_by(packet), self._ahead(packet.sequence)
         soon = [other for other in following if other.at_ns - packet.at_ns <= AHEAD_NS and other.ssrc == packet.ssrc]
         if any(anchor.agrees(other) for other in soon):
             return anchor.place(packet) if late > -EARLIEST_NS else NOWHERE
         reordered = 0 < late <= REACH_NS and -MOST_REORDERED <= ahead <= 0
-        unbroken = -EARLY_NS <= late < 0 and ahead * packet.samples == difference32(packet.stamp, self.newest)
+        expected = ahead * packet.samples * packet.ticks
+        unbroken = -EARLY_NS <= late < 0 and expected == difference32(packet.stamp, self.newest)
         if reordered or unbroken or (-EARLY_NS <= late <= LONGEST_STALL_NS and self._in_doubt(packet, soon)):
             return anchor.place(packet)
         return self._begin_anew(packet, soon)
@@ -175,12 +183,12 @@ class Timeline:
 
     def _begin_anew(self, packet: Arrival, following: Sequence[Arrival]) -> int:
         """Anchor at this packet, by the least delayed of those soon after it; returns its position."""
-        here = Anchor(packet.ssrc, packet.stamp, 0)
+        here = Anchor(packet.ssrc, packet.stamp, 0, packet.ticks)
         came = here.late_by(packet)
         least = previous = came
         for other in following:
             late = here.late_by(other)
-            if other.at_ns - packet.at_ns > AHEAD_NS or other.ssrc != packet.ssrc or late < previous - TOLERANCE_NS:
+            if other.at_ns - packet.at_ns > AHEAD_NS or not here.of(other) or late < previous - TOLERANCE_NS:
                 break  # too late to tell, or another jump
             least, previous = min(least, late), late
         if self.anchor is not None:
@@ -212,22 +220,24 @@ class Timelines:
     def __init__(self, streams: int) -> None:
         self._careful: dict[int, Timeline] = {}
         self._anchored: Flags = np.zeros(streams, dtype=np.bool_)
-        self._use(np.zeros((6, streams), dtype=np.int64))
+        self._paced = False  # whether any stream ever had a clock of its own
+        self._use(np.ones((7, streams), dtype=np.int64))
 
     def grow(self) -> None:
         """Room for twice as many streams."""
         self._anchored = np.concatenate([self._anchored, np.zeros_like(self._anchored)])
-        self._use(np.hstack([self._tables, np.zeros_like(self._tables)]))
+        self._use(np.hstack([self._tables, np.ones_like(self._tables)]))
 
     def _use(self, tables: Ints) -> None:
         self._tables = tables
-        self._ssrc, self._stamp, self._position, self._highest, self._counted, self._newest = tables
+        self._ssrc, self._stamp, self._position, self._ticks, self._highest, self._counted, self._newest = tables
 
     def begin(self, stream: int) -> None:
         """A new stream in this row."""
         self._careful[stream] = Timeline()
         self._anchored[stream] = False
         self._tables[:, stream] = 0
+        self._ticks[stream] = 1
 
     def end(self, stream: int) -> None:
         """The row is free."""
@@ -244,25 +254,48 @@ class Timelines:
         base = np.array([self._careful[int(stream)].base for stream in streams], dtype=np.int64)
         return Counts(self._ssrc[streams], base, self._highest[streams], self._counted[streams])
 
+    def position(self, stream: int, ssrc: int, stamp: int) -> int | None:
+        """Where this timestamp is by the anchor in force, or None when there is none for this SSRC."""
+        if not self._anchored[stream] or ssrc != self._ssrc[stream]:
+            return None
+        return int(self._position[stream]) + difference32(stamp, int(self._stamp[stream])) // self.ticks(stream)
+
+    def ticks(self, stream: int) -> int:
+        """By how much the stream's RTP clock grows in a sample of 125 µs."""
+        return int(self._ticks[stream])
+
     def positions(
-        self, streams: Ints, ssrcs: Ints, sequences: Ints, stamps: Ints, arrivals: Ints, sizes: Ints, sound: Flags
+        self,
+        streams: Ints,
+        ssrcs: Ints,
+        sequences: Ints,
+        stamps: Ints,
+        arrivals: Ints,
+        samples: Ints,
+        sound: Flags,
+        ticks: Ints | None = None,
     ) -> Ints:
         """Positions in samples, NOWHERE for what cannot be believed; meaningless where not ``sound``.
 
-        All by packet, in order of arrival within a stream. ``arrivals``: ns after the answer. Packets that are not
-        ``sound`` only take a sequence number.
+        All by packet, in order of arrival within a stream. ``arrivals``: ns after the answer; ``samples`` of 125 µs
+        that a packet lasts; ``ticks`` of its RTP clock in one, 1 for all if left out. Packets that are not ``sound``
+        only take a sequence number.
         """
-        columns = (ssrcs, sequences, stamps, arrivals, sizes)
+        paced = np.ones_like(streams) if ticks is None else ticks
+        columns = (ssrcs, sequences, stamps, arrivals, samples, paced)
         anchored = self._anchored[streams]
         begun = None if anchored.all() else self._begin_new(streams, columns, sound)
+        clock = None if ticks is None and not self._paced else self._ticks[streams]
         same = ssrcs == self._ssrc[streams]
         if begun is not None:
             same &= self._anchored[streams] & (begun == _NOT_BEGUN)
         highest = self._highest[streams]
         ahead = ((sequences - highest + 0x8000) & 0xFFFF) - 0x8000
         since = ((stamps - self._stamp[streams] + 0x80000000) & 0xFFFFFFFF) - 0x80000000
-        positions: Ints = self._position[streams] + since
+        positions: Ints = self._position[streams] + (since if clock is None else since // clock)
         agrees = np.abs(arrivals - positions * SAMPLE_NS) <= TOLERANCE_NS
+        if clock is not None:
+            agrees &= paced == clock
         fine = same & (np.abs(ahead) <= MOST_DROPOUT) & (agrees | ~sound)
         if fine.all():  # nearly always: every step on arrays less counts
             self._count(streams, highest + ahead, stamps, sound & (ahead > 0))
@@ -312,7 +345,8 @@ class Timelines:
         anchor = timeline.anchor
         if anchor is not None:
             self._anchored[stream] = True
-            self._ssrc[stream], self._stamp[stream], self._position[stream] = anchor
+            self._ssrc[stream], self._stamp[stream], self._position[stream], self._ticks[stream] = anchor
+            self._paced |= anchor.ticks != 1
         self._highest[stream], self._counted[stream] = timeline.highest, timeline.counted
         self._newest[stream] = timeline.newest
 

@@ -28,7 +28,8 @@ from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media import recvmmsg
 from sipgate.media.codecs import codec_number
-from sipgate.media.drain import Digit, Drain, ReportWay, Statistics
+from sipgate.media.drain import Drain, ReportWay, Statistics
+from sipgate.media.keys import Digit
 from sipgate.media.live import LiveRecording, LiveStream
 from sipgate.media.ports import PortPool
 

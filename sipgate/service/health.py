@@ -102,6 +102,7 @@ class HealthDesk:
                 f"{self._tap.unreadable} named their parties so that nobody could be identified: look at that equipment"
             )
             yield HealthItem("recording sessions", False, text)
+        yield from self._refused_codecs()
         if self._finishing.unfinished:
             text = f"{self._finishing.unfinished} could not be finished (see the log): tried again every ten minutes"
             yield HealthItem("recordings", False, text)
@@ -110,6 +111,16 @@ class HealthDesk:
             yield HealthItem("erasures", False, text)
         if self._stage.open_failures:
             yield HealthItem("disk and ports", False, f"{self._stage.open_failures} calls could not be recorded")
+
+    def _refused_codecs(self) -> Iterator[HealthItem]:
+        for connection in self._config.siprec.connection:
+            names = {name: n for (of, name), n in sorted(self._tap.refused_codecs.items()) if of == connection.name}
+            if names:
+                offered = ", ".join(f"{name} ({count} times)" for name, count in names.items())
+                text = (
+                    f"streams in codecs that cannot be kept were refused: {offered}; let it offer another one as well"
+                )
+                yield HealthItem(f"codecs of {connection.name}", False, text)
 
     def _broker(self) -> HealthItem:
         if self._link.connected():

@@ -2,7 +2,7 @@
 
 Every m-line is answered, in order, with a port of its own or 0; what is taken is received only; labels are echoed.
 Taken: audio over RTP/AVP, or over RTP/SAVP with a key that can be used (``sdescriptions``), each answered in its own
-profile; in G.711, with telephone-event beside it. Video and DTLS-SRTP are answered with port 0.
+profile; in the codecs of ``sdp_codecs``. Video and DTLS-SRTP are answered with port 0.
 """
 
 from __future__ import annotations
@@ -12,21 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sipgate.errors import SdpError
-from sipgate.sip import sdp_rtcp
+from sipgate.sip import sdp_codecs, sdp_rtcp
 from sipgate.sip.sdescriptions import PLAIN, SECURE, Crypto, choose
+from sipgate.sip.sdp_codecs import OFFERED as OFFERED
 
 MAX_STREAMS = 8  # a conference's; further m-lines are answered with port 0
 
 _PORT = re.compile(r"([0-9]{1,5})(?:/[0-9]{1,5})?")
-_NUMBER = re.compile(r"[0-9]{1,3}")
-_RTPMAP = re.compile(r"([0-9]{1,3})\s+([^\s/]+)/([0-9]{1,7})(?:/([0-9]{1,3}))?")
 _CONNECTION = re.compile(r"IN\s+(IP4|IP6)\s+([^\s/]+)(?:/[0-9/]+)?")
 _ORIGIN = re.compile(r"\S+ [0-9]+ [0-9]+ IN IP[46] \S+")
-_STATIC = {0: ("PCMU", 8000), 8: ("PCMA", 8000)}  # RFC 3551 §6
-_VOICE = frozenset({"PCMU", "PCMA"})
-_EVENTS = "telephone-event"
-_TAKEN = frozenset({("PCMU", 8000), ("PCMA", 8000), (_EVENTS, 8000)})
-OFFERED = ((0, "PCMU"), (8, "PCMA"), (101, _EVENTS))
 _PREFERENCE = re.compile(r"a=recordpref:\s*([a-z]+)", re.IGNORECASE)  # RFC 7866 §7.3.2
 _DIRECTIONS = frozenset({"sendonly", "recvonly", "sendrecv", "inactive"})
 
@@ -36,7 +30,7 @@ class MediaLine:
     """One m-line, the ``index``-th.
 
     ``address``: None when the description gives it none. ``label``: RFC 4574's, or None.
-    ``payload_types``: what we take of it, in the offerer's order; empty when there is no G.711 at all.
+    ``codecs``: what we take of it, nothing when there is no codec that can be kept.
     ``crypto``: how its SRTP is keyed, chosen from what is offered; None when it is RTP/AVP or offers nothing usable.
     """
 
@@ -48,9 +42,19 @@ class MediaLine:
     address: str | None
     direction: str
     label: str | None
-    payload_types: tuple[tuple[int, str], ...]
+    codecs: sdp_codecs.Codecs
     rtcp: sdp_rtcp.Rtcp = sdp_rtcp.UNKNOWN
     crypto: Crypto | None = None
+
+    @property
+    def payload_types(self) -> tuple[tuple[int, str], ...]:
+        """What we take of it, in the offerer's order."""
+        return self.codecs.taken
+
+    @property
+    def refused_codecs(self) -> tuple[str, ...]:
+        """Encoding names of which none is taken, where that is why it is refused."""
+        return self.codecs.refused if self.kind == "audio" and self.port != 0 else ()
 
     @property
     def wanted(self) -> bool:
@@ -114,7 +118,9 @@ def answer(
 
 def offer(address: str, ports: Sequence[int], session: int, version: int) -> bytes:
     """An offer of ours: one m-line for each port, received only (RFC 7866 §9.1: to an INVITE that brings none)."""
-    return _described(address, session, version, (line for port in ports for line in _received(port, OFFERED)))
+    return _described(
+        address, session, version, (line for port in ports for line in _received(port, sdp_codecs.offered()))
+    )
 
 
 def _described(address: str, session: int, version: int, media: Iterable[str]) -> bytes:
@@ -130,13 +136,9 @@ def _described(address: str, session: int, version: int, media: Iterable[str]) -
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "surrogateescape")
 
 
-def _received(port: int, types: Sequence[tuple[int, str]], protocol: str = "RTP/AVP") -> list[str]:
-    lines = [f"m=audio {port} {protocol} {' '.join(str(number) for number, _ in types)}"]
-    for number, name in types:
-        lines.append(f"a=rtpmap:{number} {name}/8000")
-        if name == _EVENTS:
-            lines.append(f"a=fmtp:{number} 0-15")
-    return [*lines, "a=recvonly"]
+def _received(port: int, codecs: sdp_codecs.Codecs, protocol: str = "RTP/AVP") -> list[str]:
+    line = f"m=audio {port} {protocol} {' '.join(str(number) for number, _ in codecs.taken)}"
+    return [line, *codecs.lines, "a=recvonly"]
 
 
 def _reported(line: MediaLine, session: Sequence[str], section: Sequence[str]) -> MediaLine:
@@ -147,7 +149,7 @@ def _answered(line: MediaLine, port: int, secrets: Mapping[int, bytes]) -> list[
     label = [] if line.label is None else [f"a=label:{line.label}"]
     if port == 0:
         return [f"m={line.kind} 0 {line.protocol} {' '.join(line.formats)}", *label]
-    *lines, _ = _received(port, line.payload_types, line.protocol)
+    *lines, _ = _received(port, line.codecs, line.protocol)
     if line.crypto is not None:
         lines.append(line.crypto.answered(secrets[line.index]))
     # RFC 3264 §6.1: to an inactive or recvonly offer there is nothing that we could receive.
@@ -161,16 +163,13 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
     if len(fields) < 4 or not (port := _PORT.fullmatch(fields[1])) or int(port[1]) > 65535:
         raise SdpError("m= is malformed")
     formats = tuple(fields[3:])
-    rtpmaps: list[str] = []
     directions: list[str] = []
     labels: list[str] = []
     cryptos: list[str] = []
     for line in section:
         if line.startswith("a="):
             name, _, value = line[2:].partition(":")
-            if name == "rtpmap":
-                rtpmaps.append(value.strip())
-            elif name == "label":
+            if name == "label":
                 labels.append(value.strip())
             elif name == "crypto":
                 cryptos.append(value)
@@ -185,29 +184,12 @@ def _media(index: int, section: list[str], address: str | None, direction: str) 
         address=_address(section) or address,
         direction=directions[0] if directions else direction,
         label=(labels[0] or None) if labels else None,
-        payload_types=_payload_types(rtpmaps, formats),
+        codecs=sdp_codecs.read(section, formats),
         crypto=choose(cryptos) if fields[2].upper() in SECURE else None,
     )
     if found.wanted and found.address is None:
         raise SdpError("c= is missing")
     return found
-
-
-def _payload_types(rtpmaps: list[str], formats: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
-    mapped: dict[int, tuple[str, int]] = dict(_STATIC)
-    for text in rtpmaps:
-        match = _RTPMAP.fullmatch(text)
-        if match is None:  # RFC 4475's own have no clock rate; what it says of its payload type is unknown
-            if number := _NUMBER.match(text):
-                mapped.pop(int(number[0]), None)
-        elif match[4] in {None, "1"}:
-            name = match[2].upper()
-            mapped[int(match[1])] = (_EVENTS if name == _EVENTS.upper() else name, int(match[3]))
-        else:
-            mapped.pop(int(match[1]), None)
-    numbers = dict.fromkeys(int(text) for text in formats if _NUMBER.fullmatch(text))
-    found = tuple((n, mapped[n][0]) for n in numbers if n < 128 and mapped.get(n) in _TAKEN)
-    return found if any(name in _VOICE for _, name in found) else ()
 
 
 def _address(lines: list[str]) -> str | None:

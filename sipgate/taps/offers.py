@@ -42,7 +42,7 @@ def acceptable(offer: sdp.Description) -> sdp.Description:
     """The offer, if a recorder can take anything of it, or if it takes everything away (all ports 0, a hold)."""
     if offer.wanted() or (offer.media and all(line.port == 0 for line in offer.media)):
         return offer
-    raise SipError("no m-line is audio in G.711 over RTP/AVP, or over RTP/SAVP with an SRTP key that can be used", 488)
+    raise SipError("no m-line is audio in a codec that is kept, over RTP/AVP or RTP/SAVP with an SRTP key for it", 488)
 
 
 def _takes_sdp(request: Request) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
+from collections import Counter
 from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
@@ -32,7 +33,7 @@ from sipgate.sip.uas import UserAgentServer
 from sipgate.taps import tls
 from sipgate.taps.cisco import headed_by
 from sipgate.taps.complaints import Complaints
-from sipgate.taps.offers import acceptable, read_offer
+from sipgate.taps.offers import Offer, acceptable, read_offer
 from sipgate.taps.parties import uris_of
 from sipgate.taps.session import Session
 
@@ -55,6 +56,8 @@ class SiprecTap:
         self.unreadable = 0  # metadata of which no party could be read: an alarm for health that names no one
         self.keys_shown: frozenset[str] = frozenset()
         """Connections that have offered SRTP keys over signalling that is not encrypted: for health."""
+        self.refused_codecs: Counter[tuple[str, str]] = Counter()
+        """By connection and encoding name: m-lines that offered nothing that can be kept."""
         self._siprec = siprec
         self._country = country
         self._media_address = media_address
@@ -185,7 +188,7 @@ class SiprecTap:
 
     def _invited(self, call: Call, request: Request, now: int) -> None:
         connection = self._connection_of(call.flow)
-        found = read_offer(request)
+        found = self._read_offer(call.flow, request)
         session = Session(call, connection.name if connection else "", uris_of(request), self._country)
         session.headed = headed_by(request)
         session.metadata.crossed = connection is not None and connection.crossed_streams
@@ -216,7 +219,7 @@ class SiprecTap:
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
         session = self._sessions[number]
-        found = read_offer(request)
+        found = self._read_offer(call.flow, request)
         offer = acceptable(found.description) if found.description is not None else None
         self._read_metadata(session, found.metadata)
         session.offers = offer is None
@@ -236,7 +239,7 @@ class SiprecTap:
             return
         session = self._sessions[number]
         try:
-            found = read_offer(ack)
+            found = self._read_offer(call.flow, ack)
             if found.description is None:
                 raise SipError("the ACK brings no answer", reason="Bad ACK: No Session Description")
             streams = session.take_answer(acceptable(found.description))
@@ -269,6 +272,14 @@ class SiprecTap:
             self._arm(session)
             self._emit(StreamsChanged(number, streams, now))
         return changed
+
+    def _read_offer(self, flow: Flow, request: Request) -> Offer:
+        found = read_offer(request)
+        connection = self._connection_of(flow)
+        if found.description is not None and connection is not None:
+            refused = (name for line in found.description.media for name in line.refused_codecs)
+            self.refused_codecs.update((connection.name, name) for name in refused)
+        return found
 
     def _read_metadata(self, session: Session, documents: tuple[bytes, ...]) -> None:
         if not session.read_metadata(documents):

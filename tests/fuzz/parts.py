@@ -13,7 +13,7 @@ import numpy as np
 
 from sipgate.core.events import MediaKey
 from sipgate.errors import MetadataError, MultipartError, SdpError, SipError
-from sipgate.media.codecs import PCMU, TELEPHONE_EVENT
+from sipgate.media.codecs import G726, ILBC, OPUS, TELEPHONE_EVENT
 from sipgate.media.drain import NEVER, Drain
 from sipgate.media.frames import WINDOW_SAMPLES
 from sipgate.media.recvmmsg import prepare
@@ -104,7 +104,8 @@ class Heard:
         try:
             drain.call[row] = call
             crypto = (KEY,) if data[:1] and data[0] & 1 else ()
-            drain.listen(row, self._peer.getsockname(), {101: TELEPHONE_EVENT, 96: PCMU}, crypto)
+            types = {101: TELEPHONE_EVENT, 96: OPUS, 97: ILBC, 98: G726[1]}
+            drain.listen(row, self._peer.getsockname(), types, crypto)
             shift, now = (data[0] if data else 0) * 50_000_000, time.time_ns()
             drain.answered[row], drain.ended[row] = now - ANSWERED_NS, NEVER
             drain.high[call] = (2 + RING_WINDOWS) * WINDOW_SAMPLES

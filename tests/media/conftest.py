@@ -15,6 +15,7 @@ import pytest
 
 from sipgate.config import Media
 from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
+from sipgate.media.codecs import CONTINUES, IS_SOUND
 from sipgate.media.frames import FILE_NAME, LEGS, UNIT_BYTES, LiveFileReader, Window
 from sipgate.media.receiver import Receiver, Silent
 from tests.peers.rtp import PCMA, PCMU, TELEPHONE_EVENT, Voice
@@ -126,7 +127,7 @@ class Kept:
 
     def bytes_of(self, leg: int) -> bytes:
         """All that one leg received, gaps left out."""
-        present = np.repeat(self.codec[leg] != 0, UNIT_BYTES)
+        present = np.repeat(IS_SOUND[self.codec[leg] & ~np.uint8(CONTINUES)], UNIT_BYTES)
         return bytes(self.sound[leg][present])
 
     def where(self, leg: int, sound: bytes) -> float:

@@ -6,7 +6,24 @@ import av
 import numpy as np
 import pytest
 
-from sipgate.media.codecs import ABSENT, PCMA, PCMU, SILENCE, TABLES, TELEPHONE_EVENT, codec_number, decode
+from sipgate.media.codecs import (
+    ABSENT,
+    G722,
+    G726,
+    G726_AAL2,
+    G729,
+    GSM,
+    ILBC,
+    OPUS,
+    PCMA,
+    PCMU,
+    SILENCE,
+    TABLES,
+    TELEPHONE_EVENT,
+    codec_number,
+    decode,
+    durations,
+)
 
 
 @pytest.mark.parametrize(("codec", "name"), [(PCMU, "pcm_mulaw"), (PCMA, "pcm_alaw")])
@@ -31,6 +48,27 @@ def test_the_silence_byte_is_silent(codec: int) -> None:
     assert abs(int(TABLES[codec][SILENCE[codec]])) <= 8
 
 
+LASTING = [
+    (G729, bytes(10), 80), (G729, bytes(22), 160), (G729, bytes(2), 0), (G729, bytes(11), 0),
+    (GSM, bytes(33), 160), (GSM, bytes(66), 320), (GSM, bytes(65), 0),
+    (ILBC, bytes(38), 160), (ILBC, bytes(76), 320), (ILBC, bytes(50), 240), (ILBC, bytes(100), 480), (ILBC, b"1", 0),
+    (G726[0], bytes(40), 160), (G726[1], bytes(60), 160), (G726[3], bytes(100), 160), (G726[1], bytes(61), 0),
+    (OPUS, b"\x78" + bytes(9), 160), (OPUS, b"\x78", 160), (OPUS, b"\xe0" + bytes(9), 20),
+    (OPUS, b"\xe8" + bytes(9), 40),
+    (OPUS, b"\x79" + bytes(9), 320), (OPUS, b"\x7a" + bytes(9), 320), (OPUS, b"\x7b\x03" + bytes(9), 480),
+    (OPUS, b"\x7b\xc6" + bytes(9), 960), (OPUS, b"\x7b\x07" + bytes(9), 0), (OPUS, b"\x7b", 0), (OPUS, b"\x7b\x00", 0),
+    (OPUS, b"\x18" + bytes(9), 480), (PCMU, bytes(80), 80), (G722, bytes(160), 160),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "payload", "samples"), LASTING)
+def test_what_a_packet_lasts_is_read_from_its_bytes(codec: int, payload: bytes, samples: int) -> None:
+    columns = [np.array([payload[n] if n < len(payload) else 0xFF], np.uint8) for n in (0, 1)]
+    found = durations(np.array([codec], np.uint8), np.array([len(payload)], np.int64), *columns)
+    assert found.tolist() == [samples]
+
+
 def test_encoding_names_are_read_as_sdp_writes_them() -> None:
-    names = ["PCMU", "pcma/8000", "telephone-event", "opus", ""]
-    assert [codec_number(name) for name in names] == [PCMU, PCMA, TELEPHONE_EVENT, ABSENT, ABSENT]
+    names = ["PCMU", "pcma/8000", "telephone-event", "opus/48000/2", "iLBC", "AAL2-G726-24", "CN", "AMR-WB", ""]
+    expected = [PCMU, PCMA, TELEPHONE_EVENT, OPUS, ILBC, G726_AAL2[1], ABSENT, ABSENT, ABSENT]
+    assert [codec_number(name) for name in names] == expected

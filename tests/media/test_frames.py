@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sipgate.errors import SealError, StoreError
-from sipgate.media.codecs import ABSENT, PCMA, PCMU, SILENCE
+from sipgate.media import frames
+from sipgate.media.codecs import ABSENT, CONTINUES, OPUS, PCMA, PCMU, SILENCE
+from sipgate.media.codecs import KEY as KEYS
 from sipgate.media.frames import (
     FRAME_BYTES,
     LEGS,
@@ -62,14 +64,14 @@ def test_a_stranger_reads_the_file_by_its_specification(path: Path) -> None:
 
     raw = path.read_bytes()
     magic, layout, recording, salt = struct.unpack(">4sB3x16s32s", raw[:HEAD_BYTES])
-    assert (magic, layout, recording.hex()) == (b"SGA1", 1, RECORDING)
+    assert (magic, layout, recording.hex()) == (b"SGA1", 2, RECORDING)
     cipher = AESGCM(HKDF(hashes.SHA256(), 32, salt=salt, info=b"sipgate audio v1").derive(KEY))
     assert len(raw) == HEAD_BYTES + 2 * 9060
     frame = raw[HEAD_BYTES + 9060 :]
     counter, number = struct.unpack(">QI", frame[:12])
     plain = cipher.decrypt(bytes(4) + counter.to_bytes(8, "big"), frame[12:], raw[:HEAD_BYTES] + frame[:12])
-    flags, answered, length, lost_left, lost_right = struct.unpack(">B7xqqII", plain[:32])
-    assert (number, flags, answered) == (1, 2, ANSWERED)
+    flags, plane, answered, length, lost_left, lost_right = struct.unpack(">BB6xqqII", plain[:32])
+    assert (number, flags, plane, answered) == (1, 2, 0, ANSWERED)
     assert (length, lost_left, lost_right) == (WINDOW_NS + 1_000_000, 5, 6)
     left = plain[32 : 32 + 4500]
     assert left[:2] == bytes([PCMU, ABSENT])
@@ -88,6 +90,74 @@ def test_every_window_comes_back_and_what_was_not_sealed_is_silence(path: Path) 
         held = list(reader.windows(4 * WINDOW_NS))
     assert [same(held[number], window(number)) for number in (0, 1, 3)] == [True] * 3
     assert not held[2].codec.any()
+
+
+def test_files_of_the_layout_before_are_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_LAYOUT", 1)
+    live = LiveFile(path, RECORDING, KEY)
+    live.append(window(0))
+    live.finish(WINDOW_NS, (0, 0))
+    live.close()
+    assert path.read_bytes()[4] == 1
+    with LiveFileReader(path, KEY) as reader:
+        assert reader.length_ns == WINDOW_NS
+        assert reader.codecs == {PCMU, PCMA}
+        assert same(reader.window(0), window(0).until(WINDOW_NS))
+
+
+def test_a_layout_to_come_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "_LAYOUT", 3)
+    LiveFile(path, RECORDING, KEY).close()
+    with pytest.raises(SealError, match="layout"):
+        LiveFileReader(path, KEY)
+
+
+def wide(number: int, planes: int, seed: int = 7) -> Window:
+    """A window whose packets take several planes."""
+    codec = np.full((LEGS, WINDOW_UNITS), OPUS | CONTINUES, np.uint8)
+    codec[:, ::20] = OPUS
+    sound = np.random.default_rng(seed).integers(0, 256, (LEGS, WINDOW_UNITS, 8 * planes), dtype=np.uint8)
+    return Window(number, codec, sound, ANSWERED)
+
+
+def test_windows_of_several_planes_come_back_whole_also_when_sealed_again_and_cut(path: Path) -> None:
+    live = LiveFile(path, RECORDING, KEY)
+    for window_, planes in [(0, 1), (1, 3), (0, 2), (2, 4)]:
+        live.append(wide(window_, planes))
+    live.append(wide(1, 3, seed=8))
+    live.finish(2 * WINDOW_NS + 100_000_000, (1, 0))
+    live.close()
+    with LiveFileReader(path, KEY) as reader:
+        assert reader.codecs == {OPUS}
+        assert same(reader.window(0), wide(0, 2))
+        assert same(reader.window(1), wide(1, 3, seed=8))
+        assert same(reader.window(2), wide(2, 4).until(2 * WINDOW_NS + 100_000_000))
+        assert not reader.window(2).sound[:, 100:].any()
+
+
+def test_a_plane_of_another_sealing_is_never_joined_to_a_window(path: Path) -> None:
+    """Killed between two writes: the newer plane is there, the window that it belongs to is not."""
+    live = LiveFile(path, RECORDING, KEY)
+    live.append(wide(0, 2))
+    live.append(wide(0, 2, seed=8))
+    live.close()
+    os.truncate(path, HEAD_BYTES + 3 * FRAME_BYTES)
+    with LiveFileReader(path, KEY) as reader:
+        assert same(reader.window(0), wide(0, 2))
+    with path.open("r+b") as file:  # and the older plane is altered
+        file.seek(HEAD_BYTES + 100)
+        file.write(b"?")
+    with LiveFileReader(path, KEY) as reader:
+        assert reader.window(0).sound.shape == (LEGS, WINDOW_UNITS, 8)
+
+
+def test_a_packet_at_the_hangup_goes_whole_and_what_is_before_it_stays() -> None:
+    cut = wide(0, 1).until(110_500_000)
+    assert cut.codec[0, :100].all()
+    assert not cut.codec[0, 100:].any()
+    assert not cut.sound[0, 100:].any()
+    key = Window(0, np.full((LEGS, WINDOW_UNITS), KEYS | CONTINUES, np.uint8), wide(0, 1).sound, ANSWERED)
+    assert key.until(110_500_000).codec[0].tolist() == [KEYS | CONTINUES] * 111 + [0] * 389
 
 
 def test_of_two_frames_of_a_window_the_later_one_counts(path: Path) -> None:

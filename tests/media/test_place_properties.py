@@ -72,11 +72,11 @@ def place(packets: list[Arrived], cuts: list[int]) -> list[int]:
     for begin, end in zip([0, *cuts], [*cuts, len(packets)], strict=True):
         rows = packets[begin:end]
         streams = np.ones(len(rows), dtype=np.int64)
-        ssrcs, sequences, stamps, arrivals, sizes = (
-            np.array([arrival(packet) for packet in rows], dtype=np.int64).reshape(-1, 5).T
+        ssrcs, sequences, stamps, arrivals, sizes, ticks = (
+            np.array([arrival(packet) for packet in rows], dtype=np.int64).reshape(-1, 6).T
         )
         sound = np.ones(len(rows), dtype=np.bool_)
-        positions += timelines.positions(streams, ssrcs, sequences, stamps, arrivals, sizes, sound).tolist()
+        positions += timelines.positions(streams, ssrcs, sequences, stamps, arrivals, sizes, sound, ticks).tolist()
     return positions
 
 
@@ -147,7 +147,7 @@ def written(packets: list[Written], codec: int, low: int, high: int) -> Store:
     rows, positions, at, sizes = np.array([(p.leg, p.position, p.at, p.size) for p in packets], dtype=np.int64).T
     codecs = np.full(count, codec, dtype=np.uint8)
     reach = np.full(count, low), np.full(count, high)
-    store.write(slots, Payloads(rows, codecs, positions, np.arange(count), at, sizes, *reach))
+    store.write(slots, Payloads(rows, codecs, positions, np.arange(count), at, sizes, *reach, sizes))
     return store
 
 

@@ -13,6 +13,7 @@ from sipgate.config import Media
 from sipgate.core.events import DigitPressed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media import recvmmsg
+from sipgate.media.frames import UNIT_BYTES
 from sipgate.media.receiver import Receiver
 from tests.media.conftest import NEAR, PAYLOAD_TYPES, SECOND, Call, Events, heard, noise, offer, soon
 from tests.peers.rtp import PCMU, Voice, packet, speak
@@ -33,7 +34,8 @@ def test_a_telephone_key_is_told_once_and_is_no_sound(call: Call, events: Events
     call.finish()
     assert [(e.side, e.digit) for e in events.so_far() if isinstance(e, DigitPressed)] == [(Side.CALLEE, "5")] * 2
     kept = call.kept()
-    assert kept.codec[0].sum() == 100
+    assert len(kept.bytes_of(0)) < 800, "nor is what lies beside it"
+    assert {leg for window in kept.windows for leg, _ in window.keys} == {0, 1}
     assert kept.lost == (0, 0), "a key takes sequence numbers"
 
 
@@ -99,12 +101,12 @@ def test_a_mixed_stream_is_kept_as_one_and_its_keys_count_for_both_sides(
     call = new_call(1)
     call.open(None)
     call.begin()
-    sound = noise(0.02)
-    call.voices[0].send(sound)
+    sound = noise(0.2)
+    speak([(call.voices[0], sound)])
     call.voices[0].press(9)
     call.finish()
     kept = call.kept()
-    assert kept.bytes_of(0) == sound
+    assert kept.bytes_of(0) == sound[: -60 * UNIT_BYTES], "a gateway may let the beginning of the tone through"
     assert all(window.mixed for window in kept.windows)
     assert {e.side for e in events.so_far() if isinstance(e, DigitPressed)} == set(Side)
 

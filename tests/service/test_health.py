@@ -27,10 +27,8 @@ class Parts:
         self.finishing = SimpleNamespace(unfinished=0, failures=0)
         self.link = SimpleNamespace(connected=lambda: self.connected, states=list)
         self.journal = Journal(folder / "journal", Ed25519PrivateKey.generate())
-        self.stage, self.tap = (
-            SimpleNamespace(open_failures=0, erasures_owed=0),
-            SimpleNamespace(unreadable=0, keys_shown=frozenset()),
-        )
+        self.stage = SimpleNamespace(open_failures=0, erasures_owed=0)
+        self.tap = SimpleNamespace(unreadable=0, keys_shown=frozenset(), refused_codecs={})
 
     def desk(self) -> HealthDesk:
         parts = (self.keeper, self.stage, self.tap, self.link, self.finishing, self.journal)
@@ -43,6 +41,14 @@ def test_all_is_well(tmp_path: Path) -> None:
     report = Parts(tmp_path, "*9").desk().report()
     assert report.ready
     assert all(item.good for item in report.items)
+
+
+def test_codecs_that_were_refused_are_named_with_the_connection(tmp_path: Path) -> None:
+    parts = Parts(tmp_path, "*9")
+    parts.tap.refused_codecs = {("pbx", "EVS"): 3, ("pbx", "AMR"): 1, ("another", "SPEEX"): 1}
+    (item,) = (item for item in parts.desk().report().items if not item.good)
+    assert item.name == "codecs of pbx"
+    assert "AMR (1 times), EVS (3 times)" in item.text
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ IPV6_PEER = {"name": "pbx", "addresses": ["::1/128"], "begins": "answer", "annou
 SAVP = sip.sdp("m=audio 40000 RTP/SAVP 0\na=label:1")
 REFUSED = [
     ("SRTP alone", recording_body(SAVP), MIXED, 488),
-    ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 18"), "application/sdp", 488),
+    ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 4"), "application/sdp", 488),
     ("video alone", sip.sdp("m=video 4 RTP/AVP 96"), "application/sdp", 488),
     ("a malformed description", recording_body(b"v=0\r\nm=audio"), MIXED, 400),
     ("no description at all", multipart(("application/sdp", b"")), MIXED, 400),
@@ -284,6 +284,17 @@ async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_of
         assert field_of(answer, "Warning").startswith("305 sipgate ")
     if status == 415:
         assert "application/sdp" in field_of(answer, "Accept")
+
+
+UNKNOWN = "m=audio 40002 RTP/AVP 96\na=rtpmap:96 AMR-WB/16000\na=label:2"
+
+
+@pytest.mark.parametrize(("body", "status"), [(sip.sdp(UNKNOWN), 488), (sip.sdp(audio(40000, "1"), UNKNOWN), 200)])
+async def test_a_codec_that_cannot_be_kept_is_counted_for_health_by_its_name(body: bytes, status: int) -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        answer = await Dialogue(client).ask(body=recording_body(body))
+        assert status_of(answer) == status
+        assert found.tap.refused_codecs == {("pbx", "AMR-WB"): 1}
 
 
 async def test_a_re_invite_that_cannot_be_used_leaves_the_session_as_it_was() -> None:
