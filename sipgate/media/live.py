@@ -74,7 +74,7 @@ class LiveRecording:
         if self.answered_at_ns is None:
             return
         wanted = max(0, now_ns - self.answered_at_ns + _AHEAD_NS) // WINDOW_NS + 1
-        if wanted > self._next + RING_WINDOWS:  # we were held up for longer than the ring reaches
+        if wanted > self._ready:  # what is cleared now may hold sound that came after its window was sealed
             self._seal_late()
         while wanted > self._next + RING_WINDOWS:
             self._seal_next()
