@@ -34,6 +34,7 @@ from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store, packet
 NEVER: Final = np.iinfo(np.int64).max
 _RTP_HEADER: Final = 12
 _NO_CALL: Final = -1
+_ASKED: Final = 16  # packets of a secured stream, each pass, that may show its source
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,12 +281,15 @@ class Drain:
         return first
 
     def _latch(self, stream: Ints, names: npt.NDArray[np.uint64]) -> None:
-        """Let streams behind a NAT choose their source, by the first packet of a codec that was offered."""
+        """Let streams behind a NAT choose their source, by their first packet of a codec that was offered."""
         headers, lengths = self._batch.headers[: self._batch.filled], self._batch.lengths
         sound = (lengths > _RTP_HEADER) & (headers["first"] >> 6 == 2)
         sound &= self._codecs[stream, headers["second"] & 0x7F] != ABSENT
         for waiting in self._latches.among(stream[sound]):
             rows = np.flatnonzero(sound & (stream == waiting))
+            if self._secured[waiting]:
+                rows, slots = rows[:_ASKED], self._batch.slots
+                rows = rows[[self._srtp.recognises(slots, lengths, int(row), waiting) for row in rows]]
             exact = ((names[rows] & self._mask[waiting]) == self._expected[waiting]).all(axis=1)
             chosen = self._latches.first(waiting, names[rows], exact)
             if chosen is None:

@@ -128,6 +128,20 @@ class Unprotector:
         self._limit_lanes()
         return Opened(np.concatenate([np.zeros(0, dtype=np.int64), *opened]), int(np.count_nonzero(twice[left])))
 
+    def recognises(self, slots: Bytes, lengths: Ints, row: int, stream: int) -> bool:
+        """Whether this packet would be opened; it stays closed, and nothing is remembered of it."""
+        begin, sequence, ssrc = headers(slots, lengths, np.array([row]))
+        keys = self._streams.get(stream)
+        for key in keys.keys if keys is not None else ():
+            end = PAD + lengths[[row]] - key.session.tag - len(key.session.mki)
+            group = Group(stream, int(ssrc[0]), key, key.lanes.get(int(ssrc[0]), 0))
+            packet = Packets(np.array([row]), np.array([0]), sequence, begin, end)
+            if end[0] >= begin[0] and named_right(slots, packet, [group])[0]:
+                one = One(slots, packet, 0, group)
+                if any(one.proves(index) for index in self._candidates(group, int(sequence[0]))):
+                    return True
+        return False
+
     # --- one key for each packet ------------------------------------------------------------------------------------
 
     def _groups(self, names: Ints, number: int, now_ns: int) -> tuple[list[Group], Ints, Ints]:

@@ -160,6 +160,28 @@ def test_a_key_that_cannot_be_used_opens_nothing(
             receiver.open("f" * 32, broken, bytes(32), tmp_path / "other")
 
 
+def test_behind_a_nat_a_secured_stream_takes_the_source_of_its_first_authentic_packet(
+    receiver: Receiver, tmp_path: Path, voices: tuple[SecureVoice, Voice]
+) -> None:
+    caller, stranger = voices
+    call = Call(receiver, tmp_path, ())
+    offer = StreamOffer(
+        *("1", Side.CALLER, "192.0.2.1", 9, PAYLOAD_TYPES), crypto=(caller.sender.key,), networks=("127.0.0.0/8",)
+    )
+    (port,) = receiver.open(call.recording, [offer], call.key, tmp_path)
+    call.begin(ago_ns=SECOND)
+    caller.destination = stranger.destination = port
+    for _ in range(20):
+        stranger.send(bytes(170))
+    soon(lambda: receiver.statistics().received >= 20)
+    caller.send(bytes(160))
+    soon(lambda: receiver.statistics().kept == 1)
+    stranger.send(bytes(170))
+    caller.send(bytes(160))
+    soon(lambda: receiver.statistics().kept == 2)
+    assert receiver.statistics().foreign == 21
+
+
 FFMPEG_SUITES = ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"]
 
 
