@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import socket
 import threading
 import time
@@ -32,6 +31,7 @@ from sipgate.media.drain import Drain, ReportWay, Statistics
 from sipgate.media.keys import Digit
 from sipgate.media.live import LiveRecording, LiveStream
 from sipgate.media.ports import PortPool
+from sipgate.media.room import raise_file_limit
 
 TICK_SECONDS: Final = 0.25
 QUIET_NS: Final = 2_000_000_000
@@ -91,10 +91,8 @@ class Receiver:
     # --- life -------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the drain thread; allow this process as many open files as the system lets it (three a call)."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        """Start the drain thread; allow this process as many open files as the system lets it."""
+        raise_file_limit()
         self._stamping = recvmmsg.stamping()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="media-drain", daemon=True)

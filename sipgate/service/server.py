@@ -20,6 +20,7 @@ from sipgate.console.app import create_app
 from sipgate.console.parts import ConsoleParts, FileLines
 from sipgate.core import events as ev
 from sipgate.errors import ConfigurationError, MediaError, NotInForceError
+from sipgate.media import room
 from sipgate.media.receiver import Receiver, Silent
 from sipgate.service.finishing import Finishing
 from sipgate.service.health import HealthDesk
@@ -140,6 +141,8 @@ class Server:
         stack.callback(self._stage.stop)
         stack.push_async_callback(self._finishing.settle)
         self._receiver.start()
+        if (too_few := room.lacking(self._config, room.raise_file_limit())) is not None:
+            log.warning("too few open files", reason=too_few)
         stack.callback(self._receiver.stop)
         health = HealthDesk(
             self._config, self._keeper, self._stage, self._tap, self._link, self._finishing, self._stores.journal
