@@ -14,7 +14,7 @@ import numpy as np
 from sipgate.core.events import MediaKey
 from sipgate.errors import MetadataError, MultipartError, SdpError, SipError
 from sipgate.media.codecs import G726, ILBC, OPUS, TELEPHONE_EVENT
-from sipgate.media.drain import NEVER, Drain
+from sipgate.media.drain import NEVER, Drain, ReportWay
 from sipgate.media.frames import WINDOW_SAMPLES
 from sipgate.media.recvmmsg import prepare
 from sipgate.media.store import RING_UNITS, RING_WINDOWS
@@ -98,27 +98,36 @@ class Heard:
 
     def take(self, data: bytes) -> int:
         """The first byte shifts the clock; odd, it makes the stream SRTP under ``KEY``. Then datagrams, cut at
-        bytes 1E: every one has a fate, and just one."""
+        bytes 1E: every one has a fate, and just one; what is due to be reported of them is sent."""
         drain, datagrams = self.drain, data[1:].split(SEPARATOR)[:64]
         row, call = drain.add(self._ours), drain.take_call()
         try:
             drain.call[row] = call
             crypto = (KEY,) if data[:1] and data[0] & 1 else ()
             types = {101: TELEPHONE_EVENT, 96: OPUS, 97: ILBC, 98: G726[1]}
-            drain.listen(row, self._peer.getsockname(), types, crypto)
+            peer = self._peer.getsockname()
+            drain.listen(row, peer, types, crypto)
             shift, now = (data[0] if data else 0) * 50_000_000, time.time_ns()
             drain.answered[row], drain.ended[row] = now - ANSWERED_NS, NEVER
             drain.high[call] = (2 + RING_WINDOWS) * WINDOW_SAMPLES
             before = drain.statistics
+            drain.report(row, None if crypto else ReportWay(self._ours, peer), now)
             for datagram in datagrams:
                 self._peer.send(datagram)
             digits = drain.some(deque([row]), shift, now)
             self._check(call, before.received + len(datagrams), len(digits))
+            drain.send_reports(shift, now + 60 * 1_000_000_000)
+            self._forget_reports()
         finally:
             drain.late.clear()
             drain.store.give_back(call)
             drain.remove(row)
         return len(datagrams)
+
+    def _forget_reports(self) -> None:
+        with suppress(BlockingIOError):
+            while True:
+                self._peer.recv(2048, socket.MSG_DONTWAIT)
 
     def _check(self, call: int, received: int, digits: int) -> None:
         now = self.drain.statistics

@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz import seeds
-
 atheris: Any = importlib.import_module("atheris")  # it exports nothing by mypy's rules
 
 TARGETS = {
@@ -132,6 +130,7 @@ def main() -> None:
     module, function = TARGETS[options.target]
     with atheris.instrument_imports(include=["sipgate"], enable_loader_override=False):
         take = getattr(importlib.import_module(module), function)
+        seeds = importlib.import_module("tests.fuzz.seeds")  # here: it imports of sipgate, too
     with tempfile.TemporaryDirectory(prefix="sipgate-fuzz-") as folder:
         corpus = options.corpus or Path(folder, "corpus")
         corpus.mkdir(parents=True, exist_ok=True)
