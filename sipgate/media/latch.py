@@ -10,7 +10,7 @@ For a connection with ``behind_nat`` the description names an address that nobod
 the source of their first packet of sound out of the connection's own ``addresses``, and from then on that source alone;
 a packet from where the description says counts as first too, and one of SRTP only when its key proves it. That trusts
 every host in ``addresses`` to send RTP as it trusts them to call, and no more; until the description changes, what was
-chosen stays. Such a connection gets no receiver reports: the address that its descriptions name is not its own out here.
+chosen stays. Such a connection gets no receiver reports: the address that its descriptions name is not its own.
 """
 
 from __future__ import annotations
