@@ -66,7 +66,7 @@ async def test_metadata_may_come_with_the_acks_answer_or_later() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"v=0\r\n", sdp("m=audio 4 RTP/AVP 18")], ids=["none", "malformed", "no codec"]
+    "answer", [b"", b"v=0\r\n", sdp("m=audio 4 RTP/AVP 99")], ids=["none", "malformed", "no codec"]
 )
 async def test_an_ack_without_a_usable_answer_ends_the_session_with_a_bye(answer: bytes) -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
