@@ -99,6 +99,11 @@ class Connection(_Section):
         "so at ringing, and its metadata associates every participant with the session (associate-time) at the answer "
         "and not before; 'early' when its sessions do not tell: then nothing is recorded without other evidence (R2)"
     )
+    parties: Literal["at-once", "later"] = Field(
+        "at-once",
+        description="'later' when it opens sessions whose participants have no names and names them by an UPDATE or "
+        "re-INVITE within ten seconds (Avaya): nothing of a call is kept before everybody in it is named (RULES R12)",
+    )
     certificate: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._:@-]{1,253}$",

@@ -138,6 +138,14 @@ class Call:
     renew_at_ns: int = 0
     digits: str = field(default="", repr=False)
 
+    def hears(self, side: Side, digit: str) -> bool:
+        """A telephone key was pressed; whether with it the owner has said "not this call"."""
+        key = self.permit.telephone_key
+        if side is not self.permit.side or not key:
+            return False
+        self.digits = (self.digits + digit)[-len(key) :]
+        return self.digits == key
+
 
 def keyed_by(event: Offered) -> frozenset[Side]:
     """The sides whose telephone keys would be heard; of a half, nobody knows before the other one comes."""

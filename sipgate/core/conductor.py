@@ -20,27 +20,20 @@ from typing import Any, assert_never
 from sipgate.core import effects as fx
 from sipgate.core import events as ev
 from sipgate.core.call import FORGOTTEN, UNDER_WAY, Action, Call, Input, State, keyed_by, step
-from sipgate.core.halves import Halves
+from sipgate.core.halves import STRANGER, Halves
 from sipgate.core.join import RACE_NS, Denial, Joined, Joins
 from sipgate.core.policy import (
     Decision,
     Permitted,
     Policy,
     Protected,
-    Reason,
-    Refused,
     Surroundings,
     decide,
+    denies,
+    is_stranger,
+    moments_of,
 )
 from sipgate.core.resources import Desks, Places
-
-_DENIES_ALL = frozenset({Reason.UNIDENTIFIED})
-"""Refusals in mid-call after which nothing may remain: whoever joined could be protected."""
-
-
-def _denies(decision: Decision) -> bool:
-    """Whether nothing of the call may remain."""
-    return isinstance(decision, Protected) or (isinstance(decision, Refused) and decision.reason in _DENIES_ALL)
 
 
 class Conductor:
@@ -57,7 +50,7 @@ class Conductor:
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
-            ev.OpenFailed: self._open_failed,
+            ev.OpenFailed: lambda event: self._happen(event.session, Input.OPEN_FAILED, event.at_ns),
             ev.Answered: self._answered,
             ev.PartiesChanged: self._parties_changed,
             ev.KeysChanged: self._keys_changed,
@@ -103,8 +96,7 @@ class Conductor:
 
     def _pass_moments(self, now_ns: int) -> Iterator[fx.Effect]:
         while self._moments and self._moments[0] <= now_ns:
-            moment, *later = self._moments
-            self._moments = tuple(later)
+            moment, self._moments = self._moments[0], self._moments[1:]
             yield from self._decide_all_again(moment)
 
     # --- the tap's events -------------------------------------------------------------------------------------------
@@ -115,7 +107,8 @@ class Conductor:
             return
         joined = self._joins.meet(event.keys, event.story_keys)
         decision = self._decide_offer(event, joined)
-        if _denies(decision) and (event.streams or isinstance(decision, Protected)):
+        stranger = event.named_later and is_stranger(decision)
+        if denies(decision) and not stranger and (event.streams or isinstance(decision, Protected)):
             self._joins.deny(joined, Denial.STORY, unseen=True)
         alike = [] if joined.denied else self._recorded_alike(event, joined)
         half = self._halves.other(alike, event)
@@ -125,6 +118,8 @@ class Conductor:
         elif half is not None or not event.streams:
             self._joins.watch(joined, event.session, event.parties)
             yield from self._halves.pair(half, event) if half is not None else ()
+        elif stranger:
+            yield from self._admit(event, joined, STRANGER)
         elif alike or not isinstance(decision, Permitted):
             self._joins.show(joined, event.parties)
             yield fx.Refuse(event.session)
@@ -132,7 +127,7 @@ class Conductor:
             yield from self._admit(event, joined, decision)
         yield from self._joined(joined, event.at_ns, admitted=event.session)
         for call in alike:
-            yield from self._answer(call, event.answered_at_ns)
+            yield from self._answer(call, event.answered_at_ns or self._halves.answer(call, event.at_ns))
 
     def _decide_offer(self, event: ev.Offered, joined: Joined, of: Call | None = None) -> Decision:
         return self._decide(event.connection, (*event.parties, *joined.others), keyed_by(event), event.at_ns, of)
@@ -143,14 +138,17 @@ class Conductor:
         decided = ((c, self._decide_offer(event, joined, c)) for c in calls)
         return [c for c, decision in decided if isinstance(decision, Permitted) and decision.owner == c.permit.owner]
 
+    def _recorded_for(self, owner: int, joined: Joined) -> bool:
+        return any(owner == c.permit.owner for s in joined.sessions if (c := self._calls[s]).state in UNDER_WAY)
+
     def _admit(self, event: ev.Offered, joined: Joined, permit: Permitted) -> Iterator[fx.Effect]:
         answered, evidence = event.answered_at_ns, joined.answered_at_ns
         if answered is None and evidence is not None and event.at_ns - evidence <= RACE_NS:
             answered = event.at_ns
         call = Call(event.session, event.connection, event.parties, keyed_by(event), permit, answered)
-        if event.half:
+        if event.half or permit == STRANGER:
             call.answered_at_ns = None
-            self._halves.wait(call, event)
+            self._halves.wait(call, event, answered is not None)
         self._calls[event.session] = call
         self._joins.add(joined, event.session)
         self._places.take(call)
@@ -187,9 +185,6 @@ class Conductor:
         if call.answered_at_ns is not None:
             yield from self._try_to_begin(call, event.at_ns)
 
-    def _open_failed(self, event: ev.OpenFailed) -> Iterator[fx.Effect]:
-        yield from self._happen(event.session, Input.OPEN_FAILED, event.at_ns)
-
     def _answered(self, event: ev.Answered) -> Iterator[fx.Effect]:
         if event.session in self._calls:
             yield from self._answer(self._calls[event.session], event.at_ns)
@@ -200,7 +195,9 @@ class Conductor:
                 yield from self._answer(self._calls[session], event.at_ns)
 
     def _answer(self, call: Call, at_ns: int | None) -> Iterator[fx.Effect]:
-        if at_ns is not None and call.answered_at_ns is None and not self._halves.alone(call):
+        if at_ns is not None and self._halves.alone(call):
+            self._halves.answered(call)
+        elif at_ns is not None and call.answered_at_ns is None:
             call.answered_at_ns = at_ns
             yield from self._try_to_begin(call, at_ns)
 
@@ -209,7 +206,9 @@ class Conductor:
             return
         joined, call = self._joins.of(event.session), self._calls.get(event.session)
         connection = call.connection if call is not None else ""
-        if _denies(self._decide(connection, event.parties, frozenset(), event.at_ns)):
+        decision = self._decide(connection, event.parties, frozenset(), event.at_ns)
+        waits = call is not None and call.permit == STRANGER and is_stranger(decision)
+        if denies(decision) and not waits:
             self._joins.deny(joined, Denial.STORY)
         elif call is None:
             self._joins.watch(joined, event.session, () if joined.denial else event.parties)
@@ -242,19 +241,12 @@ class Conductor:
             call = self._places.kept(event.recording)
         elif call.state in FORGOTTEN:
             return
-        if call is None or event.side is not call.permit.side:
-            return
-        key = call.permit.telephone_key
-        if not key:
-            return
-        call.digits = (call.digits + event.digit)[-len(key) :]
-        if call.digits == key:
+        if call is not None and call.hears(event.side, event.digit):
             yield from self._not_this_call(event.recording, event.at_ns)
 
     def _media_failed(self, event: ev.MediaFailed) -> Iterator[fx.Effect]:
-        call = self._named.get(event.recording)
-        if call is not None:
-            yield from self._step(call, Input.LOST, event.at_ns)
+        if event.recording in self._named:
+            yield from self._step(self._named[event.recording], Input.LOST, event.at_ns)
 
     def _not_this_call(self, recording: str, at_ns: int) -> Iterator[fx.Effect]:
         joined = self._joins.of_recording(recording)
@@ -298,8 +290,7 @@ class Conductor:
 
     def _policy_changed(self, event: ev.PolicyChanged) -> Iterator[fx.Effect]:
         self._policy = event.policy
-        moments = {moment for e in event.policy.enrolments for moment in (e.starts_at_ns, e.ends_at_ns)}
-        self._moments = tuple(sorted(moment for moment in moments if moment > event.at_ns))
+        self._moments = moments_of(event.policy, event.at_ns)
         yield from self._decide_all_again(event.at_ns)
 
     def _decide_all_again(self, at_ns: int) -> Iterator[fx.Effect]:
@@ -326,12 +317,23 @@ class Conductor:
         joined = self._joins.of(call.session)
         decision = self._decide(call.connection, (*call.parties, *joined.others), call.keyed, at_ns, call)
         match decision:
+            case _ if call.permit == STRANGER and is_stranger(decision):
+                pass  # its parties are to be named yet
+            case Permitted() if call.permit == STRANGER and not self._recorded_for(decision.owner, joined):
+                yield from self._named_now(call, decision, at_ns)
             case Permitted() if (decision.owner, decision.side) == (call.permit.owner, call.permit.side):
                 yield from self._still_permitted(call, decision, at_ns)
-            case _ if _denies(decision):
+            case _ if denies(decision):
                 yield from self._deny(joined, Denial.STORY, at_ns)
             case _:
                 yield from self._step(call, Input.LOST, at_ns)
+
+    def _named_now(self, call: Call, permit: Permitted, at_ns: int) -> Iterator[fx.Effect]:
+        self._places.give_back(call)
+        call.permit = permit
+        self._places.take(call)
+        self._halves.complete(call)
+        yield from self._answer(call, self._halves.answer(call, at_ns))
 
     def _still_permitted(self, call: Call, decision: Permitted, at_ns: int) -> Iterator[fx.Effect]:
         """The sound goes on; the film too, unless its enrolment is what has gone."""
@@ -344,9 +346,8 @@ class Conductor:
     # --- stepping ---------------------------------------------------------------------------------------------------
 
     def _happen(self, session: int, happened: Input, at_ns: int) -> Iterator[fx.Effect]:
-        call = self._calls.get(session)
-        if call is not None:
-            yield from self._step(call, happened, at_ns)
+        if session in self._calls:
+            yield from self._step(self._calls[session], happened, at_ns)
 
     def _try_to_begin(self, call: Call, at_ns: int) -> Iterator[fx.Effect]:
         # Since the offer an enrolment may have ended, or another call may have taken the workstation.

@@ -74,7 +74,7 @@ class Offered:
     answer. ``keys`` say which call it is (Call-ID, sipSessionID), ``story_keys`` what it belongs to (``join``): never
     logged. Without ``streams`` the tap sees the signalling alone and waits for nothing: what it tells of the answer and
     the parties counts for whoever records this call. ``half``: the other side's voice comes in a session of its own
-    (``halves``).
+    (``halves``). ``named_later``: this peer is declared to name the parties once the session stands.
     """
 
     session: int
@@ -86,6 +86,7 @@ class Offered:
     keys: frozenset[str] = field(default=frozenset(), repr=False)
     half: bool = False
     story_keys: frozenset[str] = field(default=frozenset(), repr=False)
+    named_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,22 @@ class Surroundings:
     keyed: frozenset[Side] = frozenset()
 
 
+def moments_of(policy: Policy, after_ns: int) -> tuple[int, ...]:
+    """When its enrolments begin or end, after that time, in order."""
+    moments = {moment for e in policy.enrolments for moment in (e.starts_at_ns, e.ends_at_ns)}
+    return tuple(sorted(moment for moment in moments if moment > after_ns))
+
+
+def denies(decision: Decision) -> bool:
+    """Whether nothing of the call may remain: a protected line takes part, or somebody who could hold one."""
+    return isinstance(decision, Protected) or is_stranger(decision)
+
+
+def is_stranger(decision: Decision) -> bool:
+    """Whether somebody who takes part could be anybody."""
+    return isinstance(decision, Refused) and decision.reason is Reason.UNIDENTIFIED
+
+
 def decide(
     policy: Policy | None, connection: str, parties: Sequence[Party], at_ns: int, surroundings: Surroundings
 ) -> Decision:

@@ -210,11 +210,9 @@ class SiprecTap:
         session.find_keys(request)
         half = session.headed is not None and session.headed.speaker is not None
         answered, keys = now if is_answered else None, session.keys
-        self._emit(
-            Offered(
-                number, session.connection, session.parties, session.streams, answered, now, keys.call, half, keys.story
-            )
-        )
+        later = connection is not None and connection.parties == "later" and not half
+        seen = (number, session.connection, session.parties, session.streams)
+        self._emit(Offered(*seen, answered, now, keys.call, half, keys.story, later))
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]

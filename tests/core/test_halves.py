@@ -184,5 +184,15 @@ def test_a_session_number_that_the_second_half_has_is_in_use(company: Company) -
     assert company.conductor.handle(ev.Ended(2, company.tick())) == [fx.Finish(R1, company.now), fx.Release(1)]
 
 
+def test_an_answer_that_came_while_the_first_half_waited_is_not_lost(company: Company) -> None:
+    half(company, 1, NEAR, answered=False)
+    company.opened(1)
+    assert company.answered(1) == []
+    attached, begun = half(company, 2, FAR, answered=False)
+    assert attached == fx.Attach(2, R1, BOTH, 1)
+    assert isinstance(begun, fx.Begin)
+    assert begun.answered_at_ns == company.now
+
+
 def test_sides_are_those_of_the_voices() -> None:
     assert (NEAR.side, FAR.side) == (Side.CALLEE, Side.CALLER)

@@ -119,12 +119,15 @@ class Company:
         keys: str | None = None,
         story_keys: str = "",
         streams: tuple[StreamOffer, ...] = STREAMS,
+        later: bool = False,
     ) -> list[fx.Effect]:
         """``keys`` and ``story_keys``: words; without them the call has a key of its own."""
         parties = call_between(CUSTOMER, ANNAS_LINE) if parties is None else parties
         own = frozenset([f"call-id-{session}"] if keys is None else keys.split())
         belongs, now = frozenset(story_keys.split()), self.tick()
-        return self._handle(ev.Offered(session, connection, parties, streams, answered_at_ns, now, own, half, belongs))
+        return self._handle(
+            ev.Offered(session, connection, parties, streams, answered_at_ns, now, own, half, belongs, later)
+        )
 
     def keys(self, session: int, keys: str, story_keys: str = "") -> list[fx.Effect]:
         own, belongs = frozenset(keys.split()), frozenset(story_keys.split())

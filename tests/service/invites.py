@@ -142,6 +142,11 @@ class Session:
     def _rtp(self, side: int, data: bytes) -> None:
         self._socket.sendto(data, ("127.0.0.1", self.ports[side]))
 
+    def name(self, caller: str, callee: str, belongs: str = "") -> int:
+        """A re-INVITE in which the parties have these names; its status."""
+        self._parties = (("p1", _attribute(caller), ["1"]), ("p2", _attribute(callee), ["2"]))
+        return self.tell(belongs)
+
     def hang_up(self) -> None:
         """BYE, and its 200."""
         self._cseq += 1

@@ -236,7 +236,8 @@ def test_of_a_protected_lines_voices_neither_is_taken(company: Company) -> None:
 def early(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
     """A company whose SBC opens its sessions at the 183; its metadata shows the answer."""
     with ExitStack() as stack:
-        yield recording_company(tmp_path_factory.mktemp("early"), stack, {'begins = "answer"': 'begins = "metadata"'})
+        changes = {'begins = "answer"': 'begins = "metadata"\nparties = "later"'}
+        yield recording_company(tmp_path_factory.mktemp("early"), stack, changes)
 
 
 def test_sound_from_before_the_answer_is_never_kept(early: Company, export: Path) -> None:
@@ -264,6 +265,24 @@ def test_a_call_that_is_never_answered_leaves_nothing(early: Company) -> None:
     sealed(early, traces.kept)
     session.hang_up()
     traces.nothing_of()
+
+
+def test_parties_who_are_named_once_the_session_stands(early: Company) -> None:
+    """Avaya: nothing from before the names is kept, and a protected name leaves nothing at all."""
+    early.until_idle()
+    before = set(early.rows())
+    session = early.open_session("", "", belongs=JOINED)
+    assert session.answer.status == 200
+    session.sound(0.5, BUZZ)
+    assert session.name(CUSTOMER, TRAINEE, JOINED) == 200
+    session.sound(0.6)
+    session.hang_up()
+    assert 0.5 <= early.new_recording(before)["seconds"] <= 1.0
+    traces = Traces(early)
+    protected = early.open_session("", "", belongs=JOINED)
+    sealed(early, traces.kept)
+    assert protected.name(CUSTOMER, DELEGATE, JOINED) == 200
+    traces.nothing_of(protected)
 
 
 def test_a_session_that_begins_with_everybody_joined_is_answered(early: Company) -> None:

@@ -208,3 +208,10 @@ async def test_the_answer_is_told_before_the_streams_that_come_with_it() -> None
         moved = sdp(audio(41000, "1"), audio(41002, "2"))
         await session.ask(body=recording_body(moved, document(extra=joined("p1", "p2"))))
     assert [type(e) for e in found.events] == [Offered, Answered, StreamsChanged]
+
+
+@pytest.mark.parametrize("parties", ["at-once", "later"])
+async def test_a_client_may_be_declared_to_name_the_parties_later(parties: str) -> None:
+    async with recorder(connections=[{"parties": parties}]) as found, udp_client(found.port("udp")) as client:
+        await Dialogue(client).ask(body=recording_body())
+        assert found.all(Offered)[0].named_later is (parties == "later")
