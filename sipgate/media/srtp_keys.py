@@ -45,9 +45,11 @@ class SessionKeys:
         encryptor = Cipher(algorithms.AES(encryption), modes.ECB()).encryptor()  # noqa: S305
         self.key_stream: Callable[[bytes | memoryview], bytes] = encryptor.update
         padded = authentication.ljust(_HMAC_BLOCK, b"\0")
-        self._inner, self._outer = (
+        inner, outer = (
             hashlib.sha1(bytes(byte ^ pad for byte in padded), usedforsecurity=False) for pad in (0x36, 0x5C)
         )
+        self.keyed = inner, outer
+        """HMAC-SHA1's two states under the key (RFC 2104 §4): to be copied, which costs half of ``hmac.digest``."""
 
     @classmethod
     def of(cls, offered: MediaKey) -> SessionKeys:
@@ -63,10 +65,9 @@ class SessionKeys:
         return cls(suite, encryption, authentication, nonce, offered.mki)
 
     def hmac(self, message: bytes | memoryview) -> bytes:
-        """HMAC-SHA1 (RFC 2104). Keyed states that are copied cost half of ``hmac.digest``, which keys them anew."""
-        inner = self._inner.copy()
+        """HMAC-SHA1 (RFC 2104)."""
+        inner, outer = (state.copy() for state in self.keyed)
         inner.update(message)
-        outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()
 

@@ -157,15 +157,26 @@ def _tagged(slots: Bytes, packets: Packets, index: Ints, groups: list[Group]) ->
     sent = tags[where].view(np.uint8).reshape(-1, _TAG.size)
     trailers = counters[end]
     counters[end] = (index >> 16).astype(">u4").view(f"V{_ROC_BYTES}")
-    flat = memoryview(slots.reshape(-1).data)
-    hmacs = [group.key.session.hmac for group in groups]
-    columns = (column.tolist() for column in (packets.group, begin, end + _ROC_BYTES))
-    proofs = b"".join([hmacs[group](flat[a:b]) for group, a, b in zip(*columns, strict=True)])
+    proofs = _hmacs(slots, packets.group.tolist(), begin.tolist(), (end + _ROC_BYTES).tolist(), groups)
     counters[end] = trailers
     expected = np.frombuffer(proofs, dtype=np.uint8).reshape(-1, SHA1_BYTES)[:, : _TAG.size]
     sizes = np.array([group.key.session.tag for group in groups], dtype=np.int64)[packets.group]
     same: Flags = ((sent == expected) | (sizes[:, np.newaxis] <= _TAG)).all(axis=1)
     return same
+
+
+def _hmacs(slots: Bytes, numbers: list[int], begin: list[int], end: list[int], groups: list[Group]) -> bytes:
+    """HMACs of parts of ``slots``, one behind the other; written out, as a third of SRTP's cost is calls of Python."""
+    flat = memoryview(slots.reshape(-1).data)
+    keyed = [group.key.session.keyed for group in groups]
+    found = []
+    for number, first, last in zip(numbers, begin, end, strict=True):
+        inner, outer = keyed[number]
+        inner, outer = inner.copy(), outer.copy()
+        inner.update(flat[first:last])
+        outer.update(inner.digest())
+        found.append(outer.digest())
+    return b"".join(found)
 
 
 def _sealed(slots: Bytes, packets: Packets, index: Ints, groups: list[Group]) -> Flags:
