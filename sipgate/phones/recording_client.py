@@ -18,6 +18,7 @@ START_SECONDS = 30.0  # a Python process and a SIP stack, on a busy machine
 ANSWER_SECONDS = 40.0  # RFC 3261 §17.1.1.2: timer B gives up after 32 s
 END_SECONDS = 20.0
 
+Codec = Literal["PCMU", "PCMA", "G722", "GSM", "iLBC"]
 _SIDES = {"caller": 0, "callee": 1}
 
 
@@ -39,7 +40,7 @@ class RecordedCall:
     seconds: float
     transport: Literal["udp", "tcp"] = "udp"
     local_address: str = "127.0.0.1"
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    codecs: tuple[Codec, ...] = ("PCMU", "PCMA")
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 

@@ -1,8 +1,9 @@
 """What the workers stand on: pjsua2 set up the one way that works headless, and the talk with the parent.
 
 Imported by worker processes only. The choices are LAB.md §1's: polling (every callback runs on the thread that polls,
-inside ``poll``), a null audio device as the clock, G.711 alone, no echo canceller, no silence suppression. Callbacks
-only note what they saw; deciding is done between polls, since an exception inside a callback ends the process.
+inside ``poll``), a null audio device as the clock, G.711 unless told otherwise, no echo canceller, no silence
+suppression. Callbacks only note what they saw; deciding is done between polls, since an exception inside a callback
+ends the process.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ import pjsua2 as pj
 POLL_MS = 10
 CLOSING_SECONDS = 0.3  # after a BYE, for its answer to come
 _SIP_TRANSPORTS = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP}
-_CODECS = {"PCMU": "PCMU/8000/1", "PCMA": "PCMA/8000/1"}
+_CODECS = {
+    "PCMU": "PCMU/8000/1",
+    "PCMA": "PCMA/8000/1",
+    "G722": "G722/16000/1",
+    "GSM": "GSM/8000/1",
+    "iLBC": "iLBC/8000/1",
+}
 
 
 class Stack:
