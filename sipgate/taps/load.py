@@ -185,7 +185,7 @@ async def _main(port: int, calls: int, rate: float, window: int, hold: float) ->
     transport, load = await loop.create_datagram_endpoint(
         lambda: Load(port, calls, window, hold), remote_addr=("127.0.0.1", port)
     )
-    async with asyncio.timeout(_TIMEOUT_SECONDS + (calls / rate if rate else calls / 100) + max(hold, 0)):
+    async with asyncio.timeout(_TIMEOUT_SECONDS + (calls / rate if rate else calls / 20) + max(hold, 0)):
         late = await load.set_up(rate)
         if hold < 0:
             await load.stand.wait()
