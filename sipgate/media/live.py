@@ -103,9 +103,9 @@ class LiveRecording:
 
     def lost(self) -> tuple[int, int]:
         """Packets missing by leg."""
-        lost = [0, 0]
+        lost, legs, of = [0, 0], self.drain.leg, self.drain.lost
         for stream in self.streams.values():
-            lost[int(self.drain.leg[stream.row])] += self.drain.lost(stream.row)
+            lost[legs[stream.row]] += of(stream.row)
         return lost[0], lost[1]
 
     def heard_at_ns(self) -> int:
@@ -120,6 +120,8 @@ class LiveRecording:
         self.drain.sealed[self.call] = self._next * WINDOW_SAMPLES
 
     def _seal_late(self) -> None:
+        if not self.drain.late:
+            return
         late = sorted(window for call, window in self.drain.late if call == self.call)
         for window in late:
             self.drain.late.discard((self.call, window))
