@@ -1,12 +1,13 @@
 """Which call a recording session shows, and what that call belongs to: the keys that ``core.join`` joins by.
 
 A call: its Call-ID or Session-ID in the metadata's ``sipSessionID`` (OpenSIPS writes the one, RFC 7865 §6.3.1 means the
-other), the id of the metadata's session, the recording session's own Call-ID, CUCM's x-refci. A story: the metadata's
-group (RFC 7865 §6.2), each end's half of a Session-ID (RFC 7989: a transfer changes one half), the Session-ID of the
-INVITE itself, and the dialog that it replaces or targets (RFC 3891, RFC 4538).
+other), or where it is missing the id of the metadata's session; the recording session's own Call-ID; CUCM's x-refci. A
+story: the metadata's group (RFC 7865 §6.2), each end's half of a Session-ID (RFC 7989: a transfer changes one half),
+the Session-ID of the INVITE itself, and the dialog that it replaces or targets (RFC 3891, RFC 4538).
 
 What many calls could share is no key: nil identifiers (AudioCodes writes a group of zeros) and short ids that clients
-count up or never change.
+count up or never change. A session's id beside a Call-ID is trusted with a story alone: one that never changed would
+make one call of a day, and one protected party in it would destroy them all.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def keys_of(request: Request, metadata: Metadata, headed: Headed | None) -> Keys
         elif ends:
             call.add("session-id " + " ".join(ends))
             story |= {f"end {end}" for end in ends}
-    call |= {f"session {text}" for text in metadata.sessions if _tells(text)}
+    sessions = {f"session {text}" for text in metadata.sessions if _tells(text)}
+    (story if metadata.session_ids else call).update(sessions)
     story |= {f"group {text}" for text in metadata.groups if _tells(text)}
     for value in request.fields.get("session-id", ()):
         story |= {f"end {end}" for end in _ends(value) or ()}

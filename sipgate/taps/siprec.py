@@ -194,7 +194,8 @@ class SiprecTap:
         session.metadata.crossed = connection is not None and connection.crossed_streams
         if connection is not None and connection.behind_nat:
             session.networks = tuple(str(network) for network in connection.addresses)
-        self._read_metadata(session, found.metadata)
+        later = connection is not None and connection.parties == "later"
+        self._read_metadata(session, found.metadata, nameless=later)
         session.offers = found.description is None
         if found.description is not None:
             session.streams = session.take(acceptable(found.description))
@@ -210,9 +211,8 @@ class SiprecTap:
         session.find_keys(request)
         half = session.headed is not None and session.headed.speaker is not None
         answered, keys = now if is_answered else None, session.keys
-        later = connection is not None and connection.parties == "later" and not half
         seen = (number, session.connection, session.parties, session.streams)
-        self._emit(Offered(*seen, answered, now, keys.call, half, keys.story, later))
+        self._emit(Offered(*seen, answered, now, keys.call, half, keys.story, later and not half))
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
@@ -279,8 +279,8 @@ class SiprecTap:
             self.refused_codecs.update((connection.name, name) for name in refused)
         return found
 
-    def _read_metadata(self, session: Session, documents: tuple[bytes, ...]) -> None:
-        if not session.read_metadata(documents):
+    def _read_metadata(self, session: Session, documents: tuple[bytes, ...], nameless: bool = False) -> None:
+        if not session.read_metadata(documents) and not nameless:
             self.unreadable += 1
 
     def _arm(self, session: Session) -> None:

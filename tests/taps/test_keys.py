@@ -62,9 +62,21 @@ async def test_a_transfer_changes_one_end_it_is_the_same_story() -> None:
     assert len(before.story_keys & after.story_keys) == 1
 
 
-async def test_a_sessions_id_in_the_metadata_is_the_call() -> None:
-    both = [await of(f"{n}@pbx", f"<session session_id='{SESSION_UUID}'/>") for n in (1, 2)]
+async def test_where_there_is_no_call_id_a_sessions_id_is_the_call() -> None:
+    without = (
+        document()
+        .replace(b"<sipSessionID>call-1@pbx</sipSessionID>", b"")
+        .replace(b"'a'", f"'{SESSION_UUID}'".encode())
+    )
+    both = [await offered(recording_body(TWO_STREAMS, without)) for _ in range(2)]
     assert f"session {SESSION_UUID}" in both[0].keys & both[1].keys
+
+
+async def test_beside_a_call_id_it_is_no_more_than_the_story() -> None:
+    """A client that never changes it must not make one call of all its calls."""
+    both = [await of(f"{n}@pbx", f"<session session_id='{SESSION_UUID}'/>") for n in (1, 2)]
+    assert both[0].keys & both[1].keys <= {"session-1@client"}
+    assert f"session {SESSION_UUID}" in both[0].story_keys & both[1].story_keys
 
 
 @pytest.mark.parametrize("session_id", [NIL, f"{NIL};remote={NIL}"])

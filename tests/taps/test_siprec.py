@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import time
 from collections.abc import Sequence
 
@@ -417,7 +418,7 @@ async def test_nothing_that_is_logged_names_anybody(caplog: pytest.LogCaptureFix
         await session.ask("UPDATE", b"<recording", "application/rs-metadata+xml")
         client.send(b"INVITE 2001")
         await session.ask("BYE")
-    shown = caplog.text + repr(found.events)
+    shown = re.sub(r"\d{14,}", "", caplog.text + repr(found.events))  # sessions' random numbers, and nanoseconds
     for secret in ("2001", "+336", "session-1", "pbx.example", "call-1"):
         assert secret not in shown
 
