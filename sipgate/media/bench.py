@@ -87,21 +87,31 @@ def run(
     with ``srtp``: every stream encrypted."""
     inspect = check_content if sender is SENDER else None
     results = [one_run(calls, seconds, sender, inspect, srtp=srtp) for _ in range(runs)]
+    signalling = 1 / sip_bench.run(400, 1.0, 100)["calls_per_second_per_core"] if beside else 0.0
+    figures = _figures(calls, seconds, results, signalling, load.SUITE if srtp else "")
+    if beside and not srtp:
+        found = baselines.measured()
+        figures["baselines"] = {b.name: b.calls_per_core for b in found if b.calls_per_core is not None}
+        figures["baseline_runs"] = [asdict(b) for b in found]
+    return figures
+
+
+def _figures(calls: int, seconds: float, results: Sequence[Run], signalling: float, suite: str) -> dict[str, Any]:
+    """``signalling``: CPU seconds a call."""
     cpu = statistics.median(result.cpu_seconds for result in results)
     softirq = statistics.median(result.softirq_seconds for result in results)
     once = statistics.median(result.once_ms for result in results) / 1e3
-    signalling = 1 / sip_bench.run(400, 1.0, 100)["calls_per_second_per_core"] if beside else 0.0
     measured = calls * seconds
-    figures: dict[str, Any] = {
+    return {
         "calls": calls,
-        "srtp": load.SUITE if srtp else "",
+        "srtp": suite,
         "lost": sum(result.lost for result in results),
         "calls_per_core_receiver": round(measured / cpu),
         "calls_per_core_with_softirq": round(measured / (cpu + softirq)),
         "calls_per_core_all_in": round(1 / ((cpu + softirq) / measured + (once + signalling) / CALL_SECONDS)),
         "baselines": {},
         "seconds": seconds,
-        "runs": runs,
+        "runs": len(results),
         "sent": sum(result.sent for result in results),
         "kept": sum(result.kept for result in results),
         "torn": sum(result.torn for result in results),
@@ -114,11 +124,6 @@ def run(
         "length_error_ms": max(result.length_error_ms for result in results),
         "sender_behind_ms": max(result.behind_ms for result in results),
     }
-    if beside and not srtp:
-        found = baselines.measured()
-        figures["baselines"] = {b.name: b.calls_per_core for b in found if b.calls_per_core is not None}
-        figures["baseline_runs"] = [asdict(b) for b in found]
-    return figures
 
 
 def check_content(number: int, live: LiveFileReader) -> int:

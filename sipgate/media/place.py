@@ -306,13 +306,18 @@ class Timelines:
         self._count(streams[fast], (highest + ahead)[fast], stamps[fast], (sound & (ahead > 0))[fast])
         for stream in careful:
             mine = (streams == stream) & ~begins
-            rows, others = np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound)
-            timeline = self._timeline(int(stream))
-            positions[rows] = timeline.place(_arrivals(columns, rows))
-            for row in others:
-                timeline.count(int(ssrcs[row]), int(sequences[row]))
-            self._take_over(int(stream), timeline)
+            self._with_care(
+                int(stream), columns, np.flatnonzero(mine & sound), np.flatnonzero(mine & ~sound), positions
+            )
         return positions if begun is None else np.where(begins, begun, positions)
+
+    def _with_care(self, stream: int, columns: tuple[Ints, ...], rows: Ints, others: Ints, positions: Ints) -> None:
+        """One stream's packets one by one: ``rows`` are sound, ``others`` only take a sequence number."""
+        timeline, (ssrcs, sequences, *_) = self._timeline(stream), columns
+        positions[rows] = timeline.place(_arrivals(columns, rows))
+        for row in others:
+            timeline.count(int(ssrcs[row]), int(sequences[row]))
+        self._take_over(stream, timeline)
 
     def _count(self, streams: Ints, highest: Ints, stamps: Ints, newer: Flags) -> None:
         """Packets that agree with their anchors."""
