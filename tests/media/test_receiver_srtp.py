@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,21 @@ def test_forged_packets_keep_no_call_alive(mixed: Call, voices: tuple[SecureVoic
     assert receiver.heard_at_ns(mixed.recording) == last
     heard(mixed, caller)
     assert (receiver.heard_at_ns(mixed.recording) or 0) > last
+
+
+def test_rtcp_that_anybody_could_have_sent_is_not_heard_and_none_is_sent(
+    mixed: Call, voices: tuple[SecureVoice, Voice], receiver: Receiver
+) -> None:
+    caller = voices[0]
+    heard(mixed, caller)
+    last = receiver.heard_at_ns(mixed.recording)
+    goodbye = bytes([0x81, 203, 0, 1]) + caller.ssrc.to_bytes(4, "big")
+    assert after(receiver, caller, goodbye).control == 1
+    assert receiver.heard_at_ns(mixed.recording) == last
+    (offer,) = [secured(caller, Side.CALLER, caller.sender.key)]
+    receiver.restream(mixed.recording, [replace(offer, rtcp=("127.0.0.1", caller.port))])
+    row = next(iter(receiver._owners))
+    assert row not in receiver._drain._reports._ways
 
 
 def test_a_telephone_key_is_heard_in_srtp_and_not_beside_it(
