@@ -235,7 +235,8 @@ class Store:
         held = _items(slots, room)[payloads.slot * slots.shape[1] + payloads.at].view(np.uint8).reshape(-1, room)
         moved = np.empty((len(held), width), dtype=np.uint8)
         moved[:, 0], moved[:, 1], moved[:, 2] = payloads.size >> 8, payloads.size & 0xFF, span
-        np.multiply(held, np.arange(room) < payloads.size[:, np.newaxis], out=moved[:, PACKET_HEAD:])
+        own = np.arange(room, dtype=np.int16) < payloads.size.astype(np.int16)[:, np.newaxis]
+        np.multiply(held, own.view(np.uint8), out=moved[:, PACKET_HEAD:])
         first = payloads.row * RING_UNITS + payloads.position // UNIT_BYTES % RING_UNITS
         _items(self.sound, width)[first * UNIT_BYTES] = moved.view(f"V{width}").reshape(-1)
         _items(self.codec, span)[first] = _marks(int(payloads.codec[0]), span).view(f"V{span}")
