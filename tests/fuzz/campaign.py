@@ -78,6 +78,7 @@ class Campaign:
         async for line in process.stdout:
             report = json.loads(line)
             self._under_way[target, seed] = report["messages"]
+            self._keep(target, report["findings"])
         await process.wait()
         last = await said
         self._under_way.pop((target, seed), None)
@@ -89,8 +90,13 @@ class Campaign:
         total.executions += report["executions"]
         total.objects = max(total.objects, report["objects"])
         total.growth_kb = max(total.growth_kb, report["growth_kb"])
-        for finding in report["findings"]:
-            total.findings.setdefault(finding["where"], finding)
+
+    def _keep(self, target: str, findings: list[dict[str, Any]]) -> None:
+        known = self.totals[target].findings
+        for finding in findings:
+            if finding["where"] not in known:
+                print(f"found: {target}: {finding['where']}: {finding['input']}", flush=True)
+            known[finding["where"]] = finding
 
     async def _listen(self, target: str, errors: asyncio.StreamReader) -> str:
         last: deque[bytes] = deque(maxlen=12)
