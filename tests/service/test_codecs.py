@@ -15,7 +15,14 @@ from tests.service.company import Company, read_sound
 pytestmark = [pytest.mark.peer, needs_pjsua2]
 
 
-@pytest.mark.parametrize(("codec", "least"), [("G722", 0.95), ("GSM", 0.85), ("iLBC", 0.5)])
+@pytest.mark.parametrize(
+    ("codec", "least"),
+    [
+        ("G722", 0.95),
+        pytest.param("GSM", 0.85, marks=pytest.mark.long),
+        pytest.param("iLBC", 0.5, marks=pytest.mark.long),
+    ],
+)
 def test_a_call_is_recorded_in_the_codec_that_the_client_has(
     company: Company, spoken: Dialogue, export: Path, codec: Codec, least: float
 ) -> None:
