@@ -52,6 +52,8 @@ RACE_NS = 2_000_000_000
 LONGEST_STORY = 32
 """Calls in a story. Clients that give all their calls one group (some do) must not make one story of a day."""
 
+_SHOWN = 16
+
 _REMEMBERED = 50_000
 """Calls that are over and still known, at most: the oldest are forgotten first."""
 
@@ -166,8 +168,12 @@ class Joins:
         self._of[session] = call
 
     def show(self, call: Joined, parties: tuple[Party, ...]) -> None:
-        """A session that was refused showed these parties: they count for those that are recorded."""
-        if call.sessions:
+        """A session that was refused showed these parties: they count for those that are recorded.
+
+        Beyond ``_SHOWN`` they are not remembered: they were decided upon when they were shown, and only an exclusion
+        added later would miss them. A client that gives all its calls one Call-ID must not slow every decision.
+        """
+        if call.sessions and len(call.shown) < _SHOWN:
             call.shown |= dict.fromkeys(parties)
 
     def recorded(self, session: int, recording: str) -> str:

@@ -188,6 +188,17 @@ def test_a_party_whom_only_the_refused_session_showed_is_protected_in_mid_call()
     assert company.policy(policy) == [fx.Discard(R1)]
 
 
+def test_a_client_that_gives_all_its_calls_one_key_slows_no_decision_down() -> None:
+    company = sound_company()
+    record(company, 1)
+    for session in range(2, 200):
+        assert offer(company, session, parties=call_between(f"sip:+336{session:08}@x", COLLEAGUE)) == [
+            fx.Refuse(session)
+        ]
+    assert len(company.conductor._joins.of(1).others) <= 18
+    assert offer(company, 200, parties=PROTECTED) == [fx.Refuse(200), fx.Discard(R1)]
+
+
 def test_what_a_refused_session_showed_is_forgotten_with_the_call() -> None:
     company = sound_company()
     record(company, 1)
