@@ -24,8 +24,8 @@ from typing import Any, Final
 SHARES: Final = {"sip": 0.5, "sdp": 0.15, "multipart": 0.1, "metadata": 0.1, "rtp": 0.15}
 A_RUN: Final = 250_000
 MOST_OBJECTS: Final = 1000
-MOST_GROWTH_KB: Final = 100_000
-"""Of a whole run, most of it libFuzzer's corpus and tables; a kilobyte a message would be twice that."""
+"""Of Python's heap, over half a run. Resident memory is told and not judged: libFuzzer's own tables are most of it (RTP:
+100 MB in 75,000 messages, where the same kind of messages without libFuzzer, 240,000 of them, leave 0.3 MB)."""
 _COVERAGE = re.compile(rb"cov: (\d+) ft: (\d+)")
 
 
@@ -44,7 +44,7 @@ class Total:
 
     def grows(self) -> bool:
         """Whether a run left more behind in its second half than a run may."""
-        return self.objects > MOST_OBJECTS or self.growth_kb > MOST_GROWTH_KB
+        return self.objects > MOST_OBJECTS
 
 
 class Campaign:
@@ -134,7 +134,7 @@ async def _main(messages: int, processes: int, corpus: Path) -> int:
         print(
             f"{target:10} {total.messages:>10,} messages, {total.executions:>10,} executions, "
             f"coverage {total.coverage} edges ({total.features} features), "
-            f"grew by {total.objects} objects, {total.growth_kb} kB; {len(total.findings)} findings"
+            f"grew by {total.objects} objects, {total.growth_kb} kB with libFuzzer; {len(total.findings)} findings"
         )
         for where, finding in total.findings.items():
             print(f"    {where} ({finding['times']} times): {finding['input']}")
