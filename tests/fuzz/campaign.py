@@ -24,7 +24,7 @@ from typing import Any, Final
 SHARES: Final = {"sip": 0.5, "sdp": 0.15, "multipart": 0.1, "metadata": 0.1, "rtp": 0.15}
 A_RUN: Final = 250_000
 MOST_OBJECTS: Final = 1000
-"""Of Python's heap, over half a run. Resident memory is told and not judged: libFuzzer's own tables are most of it (RTP:
+"""Of Python's heap, over half a run. Resident memory is told, not judged: libFuzzer's own tables are most of it (RTP:
 100 MB in 75,000 messages, where the same kind of messages without libFuzzer, 240,000 of them, leave 0.3 MB)."""
 _COVERAGE = re.compile(rb"cov: (\d+) ft: (\d+)")
 
