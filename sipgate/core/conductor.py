@@ -50,7 +50,7 @@ class Conductor:
         self._handlers: dict[type[Any], Callable[[Any], Iterator[fx.Effect]]] = {
             ev.Offered: self._offered,
             ev.Opened: self._opened,
-            ev.OpenFailed: lambda event: self._happen(event.session, Input.OPEN_FAILED, event.at_ns),
+            ev.OpenFailed: self._open_failed,
             ev.Answered: self._answered,
             ev.PartiesChanged: self._parties_changed,
             ev.KeysChanged: self._keys_changed,
@@ -91,6 +91,8 @@ class Conductor:
         """End what may not go on; renew the leases that are due."""
         effects = list(self._pass_moments(now_ns))
         for session in self._halves.given_up(now_ns):
+            if self._calls[session].permit == STRANGER:  # whom nobody names, nobody can identify
+                effects += self._deny(self._joins.of(session), Denial.STORY, now_ns)
             effects += self._happen(session, Input.LOST, now_ns)
         return [*effects, *self._desks.renew(self._calls.values(), now_ns)]
 
@@ -178,12 +180,24 @@ class Conductor:
         call = self._calls.get(event.session)
         if call is None or call.recording is not None:
             return
+        second = self._halves.second(call)
         call.recording = event.recording
         self._named[event.recording] = call
         yield from self._step(call, Input.OPENED, event.at_ns)
         yield from self._halves.opened(call)
         if call.answered_at_ns is not None:
             yield from self._try_to_begin(call, event.at_ns)
+        if second is not None and call.state not in UNDER_WAY:
+            self._joins.ended(second, event.at_ns)
+            yield fx.Refuse(second)
+
+    def _open_failed(self, event: ev.OpenFailed) -> Iterator[fx.Effect]:
+        call = self._calls.get(event.session)
+        second = self._halves.second(call) if call is not None else None
+        yield from self._happen(event.session, Input.OPEN_FAILED, event.at_ns)
+        if second is not None:
+            self._joins.ended(second, event.at_ns)
+            yield fx.Unavailable(second)
 
     def _answered(self, event: ev.Answered) -> Iterator[fx.Effect]:
         if event.session in self._calls:

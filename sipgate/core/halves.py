@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sipgate.core import effects as fx
-from sipgate.core.call import Call, keyed_sides
+from sipgate.core.call import UNDER_WAY, Call, keyed_sides
 from sipgate.core.events import Offered, Side, StreamOffer
 from sipgate.core.policy import Permitted
 
@@ -92,9 +92,13 @@ class Halves:
 
     def opened(self, call: Call) -> Iterator[fx.Effect]:
         """When the recording is open and the second half has come, its streams are received with the first's."""
-        if call.recording is not None and call.session in self._second:
+        if call.recording is not None and call.session in self._second and call.state in UNDER_WAY:
             mine, others = self._streams[call.session]
             yield fx.Attach(self._second[call.session], call.recording, (*mine, *others), len(mine))
+
+    def second(self, call: Call) -> int | None:
+        """The session of the other half of this call, if it has come."""
+        return self._second.get(call.session)
 
     def first(self, session: int) -> Call | None:
         """The call whose other half this session is."""

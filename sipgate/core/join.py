@@ -54,6 +54,7 @@ LONGEST_STORY = 32
 
 _SHOWN = 16
 
+_SOONER_NS = 60_000_000_000
 _REMEMBERED = 50_000
 """Calls that are over and still known, at most: the oldest are forgotten first."""
 
@@ -90,6 +91,7 @@ class Joined:
     shown: dict[Party, None] = field(default_factory=dict, repr=False)
     recordings: dict[str, int] = field(default_factory=dict)
     keys: set[bytes] = field(default_factory=set, repr=False)
+    named: set[bytes] = field(default_factory=set, repr=False)
     denial: Denial = Denial.NONE
     unseen: bool = False
     answered_at_ns: int | None = None
@@ -132,6 +134,7 @@ class Joins:
         story = self._one_story(sorted(stories, key=lambda s: s.number)) if stories else self._new_story()
         call = self._one_call(list(found), story)
         call.keys |= own
+        call.named |= named
         story.keys |= named
         self._calls |= dict.fromkeys(own, call)
         for digest in named:
@@ -271,15 +274,20 @@ class Joins:
             call.shown |= other.shown
             call.recordings |= other.recordings
             call.keys |= other.keys
+            call.named |= other.named
             call.denial, call.unseen = max(call.denial, other.denial), call.unseen or other.unseen
             call.answered_at_ns = max((t for c in (call, other) if (t := c.answered_at_ns)), default=None)
             self._calls |= dict.fromkeys(other.keys, call)
             self._of |= dict.fromkeys([*other.sessions, *other.watched], call)
             self._recorded |= dict.fromkeys(other.recordings, call)
             other.until_ns = None
+        if call.sessions or call.watched:
+            call.until_ns = None  # what had ended goes on with what has not
         return call
 
     def _remember(self, call: Joined, until_ns: int) -> None:
+        if call.until_ns is not None and until_ns - call.until_ns < _SOONER_NS:
+            return  # a client that asks again and again must not push other calls out
         self._count += 1
         call.until_ns = until_ns
         heappush(self._over, (until_ns, self._count, call))
@@ -292,7 +300,8 @@ class Joins:
             del self._calls[digest]
         story = call.story
         story.calls.remove(call)
-        if not story.calls:
-            for digest in story.keys:
-                if self._named.get(digest) is story:
-                    del self._named[digest]
+        gone = call.named.difference(*(c.named for c in story.calls)) if story.calls else story.keys
+        for digest in gone:
+            if self._named.get(digest) is story:
+                del self._named[digest]
+        story.keys -= gone

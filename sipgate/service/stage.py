@@ -284,6 +284,8 @@ class Stage:
         try:
             ports = self._receiver.restream(effect.recording, effect.streams)
         except MediaError as error:
+            if live.erased or (live.begun is not None and live.begun.ended_at_ns is not None):
+                return  # nothing listens any more, and no line may say so (R12); the tap answers by itself
             log.error("a changed session cannot be received", reason=str(error))
             self._tap.unavailable(session)
             return
@@ -298,7 +300,7 @@ class Stage:
         except MediaError as error:
             log.error("the other half of a call cannot be received: nothing of it is kept", reason=str(error))
             self._tap.unavailable(effect.session)
-            self.post(ev.Ended(live.session, self._clock(), False))
+            self.post(ev.Ended(effect.session, self._clock(), False))  # both: the tap has forgotten this one
             return
         self._tap.accept(effect.session, ports[effect.first :])
 
@@ -328,9 +330,13 @@ class Stage:
         metadata = self._tap.metadata(live.session)
 
         def work() -> None:
-            self._receiver.finish(effect.recording, effect.ended_at_ns)
-            self._vault.ledger_put(effect.recording, call.entry())
-            self._vault.write_sealed(effect.recording, "metadata.sealed", metadata)
+            try:
+                self._receiver.finish(effect.recording, effect.ended_at_ns)
+                self._vault.ledger_put(effect.recording, call.entry())
+                self._vault.write_sealed(effect.recording, "metadata.sealed", metadata)
+            except StoreError:
+                self._vault.folder(effect.recording)  # ErasedError: denied meanwhile, its folder went under our hands
+                raise
 
         self._to_disk(call.recording, work, lambda done: self._finished(call, done))
 

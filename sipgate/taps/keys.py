@@ -42,7 +42,7 @@ def keys_of(request: Request, metadata: Metadata, headed: Headed | None) -> Keys
         call.add(headed.key)
     for text in metadata.session_ids:
         ends = _ends(text)
-        if ends is None:
+        if ends is None and any(c.isalnum() and c != "0" for c in text):
             call.add(text)
         elif ends:
             call.add("session-id " + " ".join(ends))

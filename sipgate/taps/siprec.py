@@ -23,11 +23,12 @@ from ipaddress import ip_address
 from sipgate import config
 from sipgate.core import events
 from sipgate.core.events import Ended, Event, KeysChanged, Offered, PartiesChanged, StreamOffer, StreamsChanged
-from sipgate.errors import ConfigurationError, SipError
+from sipgate.errors import ConfigurationError, MultipartError, SipError
 from sipgate.sip.call import Answered, Call, Invited, Modified, Over, UasEvent
 from sipgate.sip.capabilities import RETRY_AFTER, companions
 from sipgate.sip.grammar import GrammarError, read_uri
 from sipgate.sip.message import PHRASES, Flow, Request
+from sipgate.sip.multipart import bodies_of
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import UserAgentServer
 from sipgate.taps import tls
@@ -197,28 +198,41 @@ class SiprecTap:
         later = connection is not None and connection.parties == "later"
         self._read_metadata(session, found.metadata, nameless=later)
         session.offers = found.description is None
-        if found.description is not None:
-            session.streams = session.take(acceptable(found.description))
-        else:
-            session.streams = session.placeholders()
+        refusal = None
+        try:
+            described = acceptable(found.description) if found.description is not None else None
+            session.streams = session.take(described) if described is not None else session.placeholders()
+            if not session.streams:
+                raise SipError("every m-line is refused in advance: port 0", 488)
+        except SipError as error:
+            refusal = error
         session.parties = session.find_parties()
         number = secrets.randbits(62)
-        self._sessions[number] = session
-        self._numbers[call] = number
+        if refusal is None:
+            self._sessions[number] = session
+            self._numbers[call] = number
         begins = connection.begins if connection is not None else "early"
         is_answered = begins == "answer" or (begins == "metadata" and session.metadata.connected)
         session.waits = begins == "metadata" and not is_answered
         session.find_keys(request)
         half = session.headed is not None and session.headed.speaker is not None
-        answered, keys = now if is_answered else None, session.keys
+        half = half and refusal is None
+        answered, keys = now if is_answered and refusal is None else None, session.keys
         seen = (number, session.connection, session.parties, session.streams)
         self._emit(Offered(*seen, answered, now, keys.call, half, keys.story, later and not half))
+        if refusal is not None:  # who takes part in it counts for the other sessions of its call all the same
+            self._emit(Ended(number, now, False))
+            raise refusal
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
         session = self._sessions[number]
-        found = self._read_offer(call.flow, request)
-        offer = acceptable(found.description) if found.description is not None else None
+        try:
+            found = self._read_offer(call.flow, request)
+            offer = acceptable(found.description) if found.description is not None else None
+        except SipError:
+            self._heed(number, session, request, now)
+            raise
         self._read_metadata(session, found.metadata)
         session.offers = offer is None
         streams = session.take(offer) if offer is not None else session.streams
@@ -249,6 +263,17 @@ class SiprecTap:
         self._read_metadata(session, found.metadata)
         self._tell_parties(number, session, ack, now)
         self._tell_streams(number, session, streams, now)
+
+    def _heed(self, number: int, session: Session, request: Request, now: int) -> None:
+        """A change that is turned away for its description has happened all the same: who takes part counts (R12)."""
+        try:
+            documents = bodies_of(request).metadata
+        except MultipartError:
+            documents = (b"",)  # then nobody is identified any more
+        self._read_metadata(session, documents)
+        session.header_uris |= uris_of(request)
+        session.headed = headed_by(request) or session.headed
+        self._tell_parties(number, session, request, now)
 
     def _tell_parties(self, number: int, session: Session, request: Request, now: int) -> None:
         """Who takes part, in which call, and whether it is answered: where that has changed."""

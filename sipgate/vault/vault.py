@@ -94,8 +94,10 @@ class Vault:
 
         Once the key is gone, ``keys`` raises ErasedError even when removing the rest fails (StoreError).
         """
-        files.destroy_file(self._key_path(recording))
-        self.ledger_remove(recording)
+        try:
+            files.destroy_file(self._key_path(recording))
+        finally:
+            self.ledger_remove(recording)  # without it nobody finishes it at the next start, whatever became of the key
         folder = self._folder_path(recording)
         with files.named(folder, "removed"):
             _remove_tree(folder)
