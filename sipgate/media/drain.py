@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -34,6 +34,8 @@ from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store, packet
 NEVER: Final = np.iinfo(np.int64).max
 _RTP_HEADER: Final = 12
 _NO_CALL: Final = -1
+_SLICE_NS: Final = 500_000_000
+"""What waited longer is placed by parts of its arrival: the ring is made ready for each, not for now."""
 _ASKED: Final = 16  # packets of a secured stream, each pass, that may show its source
 
 
@@ -76,6 +78,8 @@ class Drain:
         self.statistics = Statistics()
         self.late: set[tuple[int, int]] = set()
         """(call, window) that got sound after they were sealed; the receiver seals them again and clears this."""
+        self.prepare: Callable[[Iterable[int], int], None] = lambda _calls, _at_ns: None
+        """Asked to make the rings of these calls ready for what came until then; may mute streams."""
         self.high: Ints = np.zeros(64, dtype=np.int64)
         """By call: the sample up to which the ring is ready."""
         self.sealed: Ints = np.zeros(64, dtype=np.int64)
@@ -211,14 +215,20 @@ class Drain:
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
-    def some(self, queue: deque[int], clock_ns: int, now_ns: int) -> list[Digit]:
+    def some(self, queue: deque[int], clock_ns: int, now_ns: int, *, held_up: bool = False) -> list[Digit]:
         """Drain streams off ``queue`` until a pass is full or none is left, and carry the pass out.
 
-        ``clock_ns`` = server's clock minus CLOCK_REALTIME; ``now_ns`` on the server's clock.
+        ``clock_ns`` = server's clock minus CLOCK_REALTIME; ``now_ns`` on the server's clock. ``held_up``: rings are not
+        ready for all that waits; the streams of one call, neighbours in ``queue``, then come in one pass.
         """
         batch, streams, counts = self._batch, [], []
-        sockets, receive = self._sockets, batch.receive
+        sockets, receive, begun, last = self._sockets, batch.receive, 0, _NO_CALL
         while queue and batch.filled < FULL:
+            call = int(self.call[queue[0]])
+            if held_up and call != last:
+                if 2 * batch.filled - begun > ROWS:  # another call like the last one would be torn
+                    break
+                begun, last = batch.filled, call
             stream = queue.popleft()
             sock = sockets.get(stream)
             got = receive(sock.fileno()) if sock is not None else 0
@@ -229,14 +239,15 @@ class Drain:
                     queue.append(stream)
         if not streams:
             return []
-        digits = self._pass(np.repeat(np.array(streams), counts), clock_ns, now_ns)
+        digits = self._pass(np.repeat(np.array(streams), counts), clock_ns, now_ns, held_up=held_up)
         batch.reset()
         return digits
 
-    def _pass(self, stream: Ints, clock_ns: int, now_ns: int) -> list[Digit]:
+    def _pass(self, stream: Ints, clock_ns: int, now_ns: int, *, held_up: bool) -> list[Digit]:
         batch, filled = self._batch, self._batch.filled
         headers, lengths = batch.headers[:filled], batch.lengths
         arrivals = batch.arrivals(now_ns - clock_ns) + clock_ns
+        np.minimum(arrivals, now_ns, out=arrivals)  # the machine's clock may be set back
         version2 = headers["first"] >> 6 == 2
         ours = self._open[stream] & self._from_source(stream)
         control = self._control(version2 & ours & (lengths >= SHORTEST), stream, lengths, arrivals)
@@ -250,8 +261,9 @@ class Drain:
         live = genuine & (arrivals >= self.answered[stream]) & (arrivals <= self.ended[stream])
         samples = kinds.lasting(self._batch.slots, codecs, at, sizes)
         sound = live & IS_SOUND[codecs] & (samples > 0)
-        chosen = np.flatnonzero(live)
-        kept = self._place(chosen, sound[chosen], stream, arrivals, codecs, at, sizes, samples) if chosen.size else 0
+        kept, chosen = 0, np.flatnonzero(live)
+        for part in self._parts(chosen, stream, arrivals) if held_up else [chosen]:
+            kept += self._place(part, sound[part], stream, arrivals, codecs, at, sizes, samples) if part.size else 0
         counts = [int(np.count_nonzero(mask)) for mask in (rtp, rtp & ours, genuine, live, sound)]
         old = self.statistics
         self.statistics = replace(
@@ -268,6 +280,14 @@ class Drain:
             kept=old.kept + kept,
         )
         return digits
+
+    def _parts(self, chosen: Ints, stream: Ints, arrivals: Ints) -> Iterator[Ints]:
+        """These rows by when they came, the rings of their calls made ready for each part."""
+        part = arrivals[chosen] // _SLICE_NS
+        for number in np.unique(part).tolist():
+            rows = chosen[part == number]
+            self.prepare(np.unique(self.call[stream[rows]]).tolist(), (number + 1) * _SLICE_NS)
+            yield rows[self.call[stream[rows]] != _NO_CALL]  # a file that refuses ends its call
 
     def _from_source(self, stream: Ints) -> npt.NDArray[np.bool_]:
         """Which rows came from where their stream's description says; of IPv4 one word tells."""
@@ -310,7 +330,8 @@ class Drain:
         control: npt.NDArray[np.bool_] = valid & (second & 0xE0 == 0xC0)
         if control.any():
             control &= self._codecs[stream, second & 0x7F] == ABSENT
-            for row in np.flatnonzero(control & ~self._secured[stream]):
+            rows = np.flatnonzero(control & ~self._secured[stream])
+            for row in rows[-_ASKED:]:  # reading one may take 0.4 ms, and they come every 5 s
                 end = PAD + min(int(lengths[row]), SLOT)
                 self._reports.control(int(stream[row]), self._batch.slots[row, PAD:end].tobytes(), int(arrivals[row]))
         return control

@@ -67,6 +67,7 @@ _LAYOUT: Final = 2
 _LAYOUTS: Final = (1, 2)
 _FRAME: Final = struct.Struct(">QI")
 _PLAIN: Final = struct.Struct(">BB6xqqII")
+MOST_LOST: Final = 0xFFFFFFFF
 _MIXED: Final = 1
 _FINAL: Final = 2
 _SOUND_BYTES: Final = LEGS * WINDOW_UNITS * (1 + UNIT_BYTES)
@@ -197,10 +198,17 @@ class LiveFile:
             raise
 
     def append(self, window: Window) -> None:
-        """Seal one window behind the others, by one write a plane."""
+        """Seal one window behind the others, by one write a plane. Of a window that was sealed before nothing is left
+        but the frames, blank: a telephone key may have come since, whose tone was in them."""
+        late = bool(self._windows) and window.number <= max(self._windows[-128:])
+        before = [index for index, number in enumerate(self._windows) if number == window.number] if late else []
+        lower, self._counter = self._counter, self._counter + len(before)
         for plane in window.planes:
             self._put(len(self._windows), plane)
             self._windows.append(plane.number)
+        empty = blank(window.number, window.answered_at_ns)
+        for counter, index in enumerate(before, lower):
+            self._write(_seal(self._cipher, self._head, counter, empty), _HEAD.size + index * FRAME_BYTES)
 
     def finish(self, length_ns: int, lost: tuple[int, int]) -> None:
         """Cut the file to ``length_ns`` (ns after the answer), and mark its last window.

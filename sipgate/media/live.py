@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from sipgate.media.drain import Drain
-from sipgate.media.frames import FILE_NAME, WINDOW_NS, WINDOW_SAMPLES, LiveFile
+from sipgate.media.frames import FILE_NAME, MOST_LOST, WINDOW_NS, WINDOW_SAMPLES, LiveFile
 from sipgate.media.store import RING_WINDOWS
 
 SETTLE_NS: Final = 50_000_000
@@ -58,7 +58,7 @@ class LiveRecording:
         self.answered_at_ns = answered_at_ns
         for stream in self.streams.values():
             self.drain.answered[stream.row] = answered_at_ns
-        self.advance(now_ns)
+        self.make_ready(min(answered_at_ns, now_ns))  # for what waits since; the drain makes it ready for the rest
 
     def advance(self, now_ns: int) -> None:
         """Seal what is past, make the ring ready for what comes."""
@@ -106,7 +106,7 @@ class LiveRecording:
         lost, legs, of = [0, 0], self.drain.leg, self.drain.lost
         for stream in self.streams.values():
             lost[legs[stream.row]] += of(stream.row)
-        return lost[0], lost[1]
+        return min(lost[0], MOST_LOST), min(lost[1], MOST_LOST)  # a sender makes its numbers up as it likes
 
     def heard_at_ns(self) -> int:
         """When the last packet of any stream came; the opening when none did."""

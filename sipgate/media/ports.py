@@ -48,7 +48,11 @@ class PortPool:
         rtp = self._bound(port, BUFFER_BYTES) if port + 1 in self._ports else None
         if rtp is None:
             return None
-        rtcp = self._bound(port + 1, _RTCP_BUFFER_BYTES)
+        try:
+            rtcp = self._bound(port + 1, _RTCP_BUFFER_BYTES)
+        except MediaError:
+            rtp.close()
+            raise
         if rtcp is None:
             rtp.close()
             return None
@@ -56,7 +60,10 @@ class PortPool:
 
     def _bound(self, port: int, buffer_bytes: int) -> socket.socket | None:
         """None when the port is taken."""
-        sock = socket.socket(self.family, socket.SOCK_DGRAM)
+        try:
+            sock = socket.socket(self.family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise MediaError(f"no socket can be made: {error.strerror}") from error
         try:
             sock.bind((str(self._address), port))
             recvmmsg.prepare(sock, buffer_bytes)

@@ -17,10 +17,12 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+
+import structlog
 
 from sipgate.config import Media
 from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
@@ -33,8 +35,11 @@ from sipgate.media.live import LiveRecording, LiveStream
 from sipgate.media.ports import PortPool
 from sipgate.media.room import raise_file_limit
 
+log = structlog.get_logger("sipgate")
+
 TICK_SECONDS: Final = 0.25
 QUIET_NS: Final = 2_000_000_000
+_LONGEST_SINK_NS: Final = 64_000_000_000
 _HELD_UP_NS: Final = 500_000_000
 """Since rings were made ready: half of how far they are ready ahead."""
 _NICENESS: Final = -10
@@ -75,6 +80,8 @@ class Receiver:
         self._silence_ns = int(media.silence_seconds * 1e9)
         self._pool = PortPool(media)
         self._drain = Drain()
+        self._drain.prepare = self._prepare
+        self._refused: list[MediaFailed] = []
         self._lock = threading.Lock()
         self._recordings: dict[str, LiveRecording] = {}
         self._sockets: dict[int, socket.socket] = {}
@@ -150,6 +157,7 @@ class Receiver:
         """Keep sound from ``answered_at_ns`` (server's clock) on; what came before is dropped."""
         with self._lock:
             live = self._recordings.get(recording)
+            self._ready_at_ns = min(self._ready_at_ns, answered_at_ns)
             failed = live is not None and self._failed(
                 live, lambda live, now: live.begin(answered_at_ns, now), self._now_ns()
             )
@@ -161,11 +169,18 @@ class Receiver:
 
         Raises MediaError, also when the recording is not under way.
         """
-        with self._lock:
-            live = self._recordings.get(recording)
-            if live is None:
-                raise MediaError("restream: this recording is not under way")
-            return self._receive(live, streams)
+        events: list[DigitPressed | MediaFailed] = []
+        try:
+            with self._lock:
+                live = self._recordings.get(recording)
+                if live is not None:  # what waits was sent under the description before
+                    events = self._last_of(live)
+                if recording not in self._recordings or live is None:
+                    raise MediaError("restream: this recording is not under way")
+                return self._receive(live, streams)
+        finally:
+            for event in events:
+                self._emit(event)
 
     def heard_at_ns(self, recording: str) -> int | None:
         """When the last packet of this recording came (as of the last drain), or it was opened; None: unknown."""
@@ -181,18 +196,14 @@ class Receiver:
                 return
             for stream in live.streams.values():
                 self._drain.ended[stream.row] = ended_at_ns
-            failed = self._failed(live, LiveRecording.make_ready, self._now_ns())
-            queue, digits = deque(stream.row for stream in live.streams.values()), []
-            for _ in range(_LAST_PASSES):
-                digits += self._named(self._drain_pass(queue)) if queue else []
-            if not failed:
-                failed = self._failed(live, LiveRecording.finish, ended_at_ns)
+            events = self._last_of(live)
             if live.recording in self._recordings:
-                self._part(live)
-        for digit in digits:
-            self._emit(digit)
-        if failed:
-            self._emit(MediaFailed(recording, self._now_ns()))
+                if self._failed(live, LiveRecording.finish, ended_at_ns):
+                    events.append(MediaFailed(recording, self._now_ns()))
+                else:
+                    self._part(live)
+        for event in events:
+            self._emit(event)
 
     def discard(self, recording: str) -> None:
         """Forget what is buffered, close the live file (the vault destroys it), stop listening."""
@@ -212,6 +223,13 @@ class Receiver:
             self._release(recording)
 
     # --- within the lock --------------------------------------------------------------------------------------------
+
+    def _last_of(self, live: LiveRecording) -> list[DigitPressed | MediaFailed]:
+        """What waits in a recording's sockets, as far as a few passes reach."""
+        queue, events = deque(stream.row for stream in live.streams.values()), list[DigitPressed | MediaFailed]()
+        for _ in range(_LAST_PASSES):
+            events += self._drain_pass(queue, held_up=True) if queue else []
+        return events
 
     def _receive(self, live: LiveRecording, offers: Sequence[StreamOffer]) -> tuple[int, ...]:
         # One stream that is nobody's alone is the peer's own mix; beside sided streams it is not understood.
@@ -286,9 +304,12 @@ class Receiver:
         """Do what writes to the live file; when the disk refuses, part from the recording: nothing is half kept."""
         try:
             work(live, at_ns)
-        except StoreError:
+        except Exception as error:  # noqa: BLE001 - a defect with one recording does not end all the others
+            if not isinstance(error, StoreError):
+                log.error("a recording stops: a defect", kind=type(error).__name__)
             live.file.close()
-            self._part(live)
+            if live.recording in self._recordings:
+                self._part(live)
             return True
         return False
 
@@ -310,8 +331,9 @@ class Receiver:
                     self._emit(MediaFailed(recording, self._now_ns()))
 
     def _tick(self, *, slow: bool) -> None:
+        drained_at = self._now_ns()  # what came later may wait still, and has no place in a window that is sealed
         events: list[DigitPressed | MediaFailed | Silent] = list(self._drain_all())
-        events += self._each(LiveRecording.advance)
+        events += self._each(LiveRecording.advance, drained_at)
         self._send_reports()
         if slow:
             with self._lock:
@@ -319,29 +341,30 @@ class Receiver:
         for event in events:
             self._emit(event)
 
-    def _each(self, work: Callable[[LiveRecording, int], None]) -> list[MediaFailed]:
-        """Do what may write to live files for every recording, one a lock; tell which failed."""
+    def _each(self, work: Callable[[LiveRecording, int], None], at_ns: int) -> list[MediaFailed]:
+        """Do what may write to live files for every recording, one a lock; tell which failed. A write may take seconds:
+        all are made ready for the same moment, which is not the one at which the last is."""
         failures = []
         for recording in list(self._recordings):
             with self._lock:
-                live, now = self._recordings.get(recording), self._now_ns()
-                if live is not None and self._failed(live, work, now):
-                    failures.append(MediaFailed(recording, now))
-        self._ready_at_ns = self._now_ns()
+                live = self._recordings.get(recording)
+                if live is not None and self._failed(live, work, at_ns):
+                    failures.append(MediaFailed(recording, at_ns))
+        self._ready_at_ns = at_ns
         return failures
 
     def _drain_all(self) -> list[DigitPressed | MediaFailed]:
         """Every socket once, one pass a lock. A flood ends the round before its time; the next tick goes on where this
         one ended, so that no socket waits for ever behind others."""
         with self._lock:
-            self._round.extend(self._sockets.keys() - set(self._round))
+            new = self._sockets.keys() - set(self._round)
+            self._round.extend(sorted(new, key=self._drain.call.__getitem__))  # one call's are neighbours
             passes = 8 + len(self._round) // 8
         events: list[DigitPressed | MediaFailed] = []
         while self._round and passes > 0:
-            if self._now_ns() - self._ready_at_ns > _HELD_UP_NS:
-                events += self._each(LiveRecording.make_ready)
             with self._lock:
-                events += self._named(self._drain_pass(self._round))
+                held_up = self._now_ns() - self._ready_at_ns > _HELD_UP_NS
+                events += self._drain_pass(self._round, held_up=held_up)
             passes -= 1
         return events
 
@@ -351,8 +374,17 @@ class Receiver:
             with self._lock:
                 more = self._drain.send_reports(self._clock_ns(), self._now_ns())
 
-    def _drain_pass(self, queue: deque[int]) -> list[Digit]:
-        return self._drain.some(queue, self._clock_ns(), self._now_ns())
+    def _drain_pass(self, queue: deque[int], *, held_up: bool) -> list[DigitPressed | MediaFailed]:
+        digits = self._drain.some(queue, self._clock_ns(), self._now_ns(), held_up=held_up)
+        refused, self._refused = self._refused, []
+        return [*self._named(digits), *refused]
+
+    def _prepare(self, calls: Iterable[int], at_ns: int) -> None:
+        """Make the rings of these calls ready for what came until then."""
+        wanted = set(calls)
+        for live in [live for live in self._recordings.values() if live.call in wanted]:
+            if self._failed(live, LiveRecording.make_ready, at_ns):
+                self._refused.append(MediaFailed(live.recording, at_ns))
 
     def _clock_ns(self) -> int:
         """The server's clock minus CLOCK_REALTIME, which stamps packets; of three readings the least disturbed."""
@@ -375,7 +407,9 @@ class Receiver:
         for row, sock in self._sockets.items():
             self._dropped[row] = recvmmsg.dropped(sock)
         for sink in [s for s in self._sinks if s.released_at_ns is not None]:
-            if now - max(sink.released_at_ns or 0, int(self._drain.heard[sink.row])) >= QUIET_NS:
+            released = sink.released_at_ns or now
+            quiet = now - max(released, int(self._drain.heard[sink.row])) >= QUIET_NS
+            if quiet or now - released >= _LONGEST_SINK_NS:  # who still sends then will not stop
                 self._close(sink)
         events: list[DigitPressed | MediaFailed | Silent] = []
         for live in self._recordings.values():

@@ -135,13 +135,27 @@ def test_windows_of_several_planes_come_back_whole_also_when_sealed_again_and_cu
         assert not reader.window(2).sound[:, 100:].any()
 
 
+def test_of_a_window_sealed_again_the_older_sealing_is_blank(path: Path) -> None:
+    """A telephone key may have come since, whose tone is in it."""
+    live = LiveFile(path, RECORDING, KEY)
+    live.append(wide(0, 2))
+    older = path.read_bytes()
+    live.append(wide(0, 2, seed=8))
+    live.close()
+    os.truncate(path, len(older))  # as if only the older frames were left
+    with LiveFileReader(path, KEY) as reader:
+        assert not reader.window(0).sound.any()
+    assert path.read_bytes() != older
+
+
 def test_a_plane_of_another_sealing_is_never_joined_to_a_window(path: Path) -> None:
     """Killed between two writes: the newer plane is there, the window that it belongs to is not."""
     live = LiveFile(path, RECORDING, KEY)
     live.append(wide(0, 2))
+    before = path.read_bytes()
     live.append(wide(0, 2, seed=8))
     live.close()
-    os.truncate(path, HEAD_BYTES + 3 * FRAME_BYTES)
+    path.write_bytes(before + path.read_bytes()[len(before) :][:FRAME_BYTES])  # nothing older is blanked before the end
     with LiveFileReader(path, KEY) as reader:
         assert same(reader.window(0), wide(0, 2))
     with path.open("r+b") as file:  # and the older plane is altered
