@@ -351,12 +351,20 @@ class Stage:
             # Cut while the call goes on: until its end it may still be denied, so it must not yet be journalled. But a
             # session whose BYE never comes must not hold it back, and its ports, for ever.
             self._cut[call.recording] = call
-            if self._loop is not None:
-                self._loop.call_later(CUT_WAIT_SECONDS, self._wait_no_longer, call.recording)
+            self._wait(call.recording)
         else:
             self._afterwards.finish(call)
 
+    def _wait(self, recording: str) -> None:
+        if self._loop is not None:
+            self._loop.call_later(CUT_WAIT_SECONDS, self._wait_no_longer, recording)
+
     def _wait_no_longer(self, recording: str) -> None:
+        """Nothing more comes of these sessions. A client that vanished over UDP would never end them: they would take
+        up capacity, and who took part would be known here, until the next start."""
+        for session in [session for session, name in self._recording_of.items() if name == recording]:
+            if self._tap is not None:
+                self._tap.end(session)
         call = self._cut.pop(recording, None)
         if call is not None:
             self._to_disk(recording, lambda: self._receiver.release(recording), _say_store_error)
@@ -370,6 +378,7 @@ class Stage:
         live = self._live.get(effect.recording)
         if live is not None:
             live.erased = True
+            self._wait(effect.recording)
         else:  # "not this call" after its end, or after a restart: core knows nothing of its film, so it is said here
             filmed_by = self._afterwards.filmed_by(effect.recording) or self._link.filmed_by(effect.recording)
             if filmed_by is not None:

@@ -131,6 +131,15 @@ class SiprecTap:
         """503: the client should try another recorder."""
         self._reject(session, 503, [RETRY_AFTER])
 
+    def end(self, session: int) -> None:
+        """BYE: nothing of this session is wanted any more. Some clients go on all the same; nobody listens then."""
+        found = self._sessions.get(session)
+        if found is not None:
+            now = self._now_ns()
+            self._uas.end(found.call, now)
+            self._handle([Over(found.call, True)], now)
+            self._transport.flush()
+
     def restreamed(self, session: int, ports: Sequence[int]) -> None:
         """Answer the re-INVITE that changed the streams; one port for each of them, in order."""
         found = self._sessions.get(session)

@@ -43,6 +43,9 @@ class Tap:
     def unavailable(self, session: int) -> None:
         self.said.append(("unavailable", session))
 
+    def end(self, session: int) -> None:
+        self.said.append(("end", session))
+
     def metadata(self, _session: int) -> bytes:
         return b"<recording/>"
 
@@ -365,11 +368,23 @@ async def test_a_session_that_never_ends_holds_a_cut_recording_back_for_ten_minu
     name = await silent(play)
     await play.until(lambda: ("finish", name) in play.afterwards.said)
     await play.until(lambda: "release" in play.receiver.said)
+    assert ("end", 1) in play.tap.said
     play.stage.handle(ev.PrivateCall(name, NOW + 30 * SECOND))
     await play.until(lambda: not play.vault.recordings())
     assert play.afterwards.said[-1] == ("forget", name)
     play.end()
     assert play.afterwards.said.count(("finish", name)) == 1
+
+
+async def test_an_erased_call_s_session_that_nobody_ends_is_ended_after_as_long(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sipgate.service.stage.CUT_WAIT_SECONDS", 0.05)
+    name = await play.recording()
+    play.stage.handle(ev.PrivateCall(name, NOW + SECOND))
+    await play.until(lambda: ("end", 1) in play.tap.said)
+    play.end()
+    assert play.stage.calls_under_way == 0
 
 
 async def test_calls_that_turn_out_to_belong_together_get_one_story_in_ledger_and_index(play: Play) -> None:

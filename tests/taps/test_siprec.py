@@ -53,6 +53,17 @@ async def test_a_session_can_be_accepted_later_and_is_told_to_wait() -> None:
         assert status_of(await client.answer()) == 200
 
 
+async def test_a_session_that_is_wanted_no_more_gets_a_bye_and_is_over_for_core() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Dialogue(client)
+        await session.ask(body=recording_body())
+        assert status_of(await session.ask("OPTIONS")) == 200  # so the ACK has come, too
+        (offered,) = found.all(Offered)
+        found.tap.end(offered.session)
+        assert (await client.answer()).startswith(b"BYE ")
+        assert [event.session for event in found.all(Ended)] == [offered.session]
+
+
 async def test_a_refusal_by_policy_is_603_and_the_session_is_forgotten() -> None:
     async with recorder(refuse) as found, udp_client(found.port("udp")) as client:
         answer = await Dialogue(client).ask(body=recording_body())
