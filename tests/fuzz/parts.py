@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import socket
 import time
 from collections import deque
@@ -96,6 +97,11 @@ class Heard:
         self._peer.bind(("127.0.0.1", 0))
         self._peer.connect(self._ours.getsockname())
 
+    def close(self) -> None:
+        """Close the sockets."""
+        self._ours.close()
+        self._peer.close()
+
     def take(self, data: bytes) -> int:
         """The first byte shifts the clock; odd, it makes the stream SRTP under ``KEY``. Then datagrams, cut at
         bytes 1E: every one has a fate, and just one; what is due to be reported of them is sent."""
@@ -146,4 +152,5 @@ def take_rtp(data: bytes) -> int:
     """See ``Heard``."""
     if not _heard:
         _heard.append(Heard())
+        atexit.register(_heard[0].close)
     return _heard[0].take(data)
