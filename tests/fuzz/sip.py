@@ -12,7 +12,8 @@ An input is a little play, cut at every byte 1E; the first letter of a piece say
 In messages ``$T`` stands for the last To tag that the server gave out, ``$B`` for a number never used before.
 
 What must hold: nothing is raised; strangers get no answer; every message sent is well-formed, with a status of ours;
-every session's events come in their order; and when all calls are over and all timers have run out, nothing is left.
+every session's events come in their order (one that is turned away for its description is offered without streams, and
+ends at once); and when all calls are over and all timers have run out, nothing is left.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Play:
         self._later = False
         self._deciding: list[Offered] = []
         self._sessions: set[int] = set()
+        self._turned_away: int | None = None
         self._tag = b"none"
         self._stream: Any = None
         self._read = 0
@@ -138,10 +140,17 @@ class Play:
     # --- core -------------------------------------------------------------------------------------------------------
 
     def _emit(self, event: Event) -> None:
+        if self._turned_away is not None:
+            assert event == Ended(self._turned_away, self.loop.now_ns, False), "a session turned away goes on"
+            self._turned_away = None
         if isinstance(event, Offered):
             assert event.session not in self._sessions
-            assert event.answered_at_ns == event.at_ns == self.loop.now_ns
+            assert event.at_ns == self.loop.now_ns
+            assert event.answered_at_ns == (event.at_ns if event.streams else None)
             self._sessions.add(event.session)
+            if not event.streams:  # turned away for its description: it ends before anything else happens
+                self._turned_away = event.session
+                return
             self._deciding.append(event)
             if not self._later:
                 self._decide(self._accept)

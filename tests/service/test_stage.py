@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -330,6 +330,84 @@ async def test_an_end_written_while_it_is_erased_is_not_handed_over(play: Play) 
     assert ("finish", name) not in play.afterwards.said
 
 
+async def test_an_end_that_fails_because_it_is_erased_meanwhile_is_no_log_line_and_not_handed_over(
+    play: Play, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line would tell that somebody denied this call (R12)."""
+    name = await play.recording()
+    writing, erased, written, told = (threading.Event() for _ in range(4))
+
+    def write(recording: str, file: str, _: bytes) -> None:
+        writing.set()
+        assert erased.wait(5)
+        raise StoreError(f"{recording}/{file}: cannot be written: No such file or directory")
+
+    def release(_: str) -> None:  # what the disk does next for this recording
+        written.set()
+        assert told.wait(5)
+
+    monkeypatch.setattr(play.vault, "write_sealed", write)
+    monkeypatch.setattr(play.receiver, "release", release)
+    play.end()
+    await play.until(writing.is_set)
+    play.stage.handle(ev.PrivateCall(name, NOW + 2 * SECOND))
+    await play.until(lambda: not play.vault.recordings() and not play.stage.erasures_owed)
+    erased.set()
+    await play.until(written.is_set)
+    await asyncio.sleep(0.01)
+    told.set()
+    assert ("finish", name) not in play.afterwards.said
+    assert capsys.readouterr().out == ""
+
+
+async def test_an_end_that_a_disk_refuses_is_a_log_line_and_handed_over_all_the_same(
+    play: Play, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = await play.recording()
+
+    def write(*_: object) -> None:
+        raise StoreError("cannot be written: Input/output error")
+
+    monkeypatch.setattr(play.vault, "write_sealed", write)
+    play.end()
+    await play.until(lambda: ("finish", name) in play.afterwards.said)
+    assert "Input/output error" in capsys.readouterr().out
+
+
+async def erased(play: Play) -> None:
+    await play.recording()
+    play.stage.handle(ev.PartiesChanged(1, call_between(OUTSIDE, REPRESENTATIVE), NOW + SECOND))
+    await play.until(lambda: not play.vault.recordings() and not play.stage.erasures_owed)
+
+
+async def cut(play: Play) -> None:
+    play.stage.handle(ev.MediaFailed(await play.recording(), NOW + SECOND))
+    await play.until(lambda: bool(play.stage._cut))
+
+
+@pytest.mark.parametrize("over", [erased, cut])
+async def test_a_change_of_a_session_whose_recording_is_over_is_no_log_line(
+    play: Play, over: Callable[[Play], Awaitable[None]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing receives it any more; a line at every hold would tell which call was denied (R12)."""
+    await over(play)
+    capsys.readouterr()
+    play.receiver.room = False
+    play.stage.handle(ev.StreamsChanged(1, STREAMS[:1], NOW + 2 * SECOND))
+    assert capsys.readouterr().out == ""
+    assert play.tap.said == [("accept", 1)]
+
+
+async def test_a_change_of_a_recorded_session_that_finds_no_port_is_a_log_line(
+    play: Play, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await play.recording()
+    play.receiver.room = False
+    play.stage.handle(ev.StreamsChanged(1, STREAMS[:1], NOW + 2 * SECOND))
+    assert "no port is free" in capsys.readouterr().out
+    assert play.tap.said == [("accept", 1), ("unavailable", 1)]
+
+
 async def silent(play: Play) -> str:
     name = await play.recording()
     play.stage.post(Silent(name, NOW + SECOND))
@@ -442,3 +520,8 @@ async def test_where_the_second_half_finds_no_port_nothing_of_the_first_is_kept(
     await play.until(lambda: play.stage.calls_under_way == 0 and not play.vault.recordings())
     await play.until(lambda: not play.vault.ledger())
     assert not [said for said in play.afterwards.said if said[0] == "finish"]
+    play.receiver.room = True
+    play.end()
+    play.offer(2)  # a number drawn again is a new session to core: it has forgotten that one
+    await play.until(lambda: len(play.tap.said) == 3)
+    assert play.tap.said[2] == ("accept", 2)

@@ -85,6 +85,14 @@ async def test_nil_is_no_call(session_id: str) -> None:
     assert not any(NIL in key for key in found.keys | found.story_keys)
 
 
+@pytest.mark.parametrize("session_id", ["0", "-", "0" * 40, "00000000-0000-0000-0000-000000000000"])
+async def test_what_a_client_without_an_identifier_writes_in_its_place_is_no_call(session_id: str) -> None:
+    """Else one protected party would deny every call of that client."""
+    found = await of(session_id)
+    assert found.keys == {"session-1@client"}
+    assert found.story_keys == frozenset()
+
+
 async def test_an_end_that_is_not_known_yet_is_left_out() -> None:
     found = await of(f"{ONE};remote={NIL}")
     assert any(ONE in key for key in found.keys)

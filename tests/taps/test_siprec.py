@@ -285,12 +285,13 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("body", "content_type", "status"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
-async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_offered(
+async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_is_never_offered_with_streams(
     body: bytes, content_type: str, status: int
 ) -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
         answer = await Dialogue(client).ask(body=body, content_type=content_type)
-        assert found.events == []
+        assert [type(event) for event in found.events] == ([Offered, Ended] if status == 488 else [])
+        assert not any(offered.streams for offered in found.all(Offered))
     assert status_of(answer) == status
     if status == 488:
         assert field_of(answer, "Warning").startswith("305 sipgate ")
@@ -299,6 +300,58 @@ async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_nothing_is_of
 
 
 UNKNOWN = "m=audio 40002 RTP/AVP 96\na=rtpmap:96 AMR-WB/16000\na=label:2"
+UNWANTED = [
+    pytest.param(SAVP, id="SRTP without a key"),
+    pytest.param(sip.sdp(UNKNOWN), id="a codec that is not kept"),
+    pytest.param(sip.sdp(audio(0, "1"), audio(0, "2")), id="every port 0"),
+]
+
+
+@pytest.mark.parametrize("description", UNWANTED)
+async def test_who_takes_part_in_a_session_that_gets_488_is_told_and_that_it_is_over(description: bytes) -> None:
+    """Nothing of it is recorded; but it may show a protected party of a call that another session records (R12)."""
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        answer = await Dialogue(client).ask(body=recording_body(description))
+        offered, ended = found.events
+        assert isinstance(offered, Offered)
+        assert isinstance(ended, Ended)
+        assert found.tap.metadata(offered.session) == b""
+        found.tap.accept(offered.session, [])
+        found.tap.refuse(offered.session)
+        assert client.received.empty()
+    assert status_of(answer) == 488
+    assert field_of(answer, "Warning").startswith("305 sipgate ")
+    assert [{str(i) for i in party.identities} for party in offered.parties[:2]] == [
+        {"sip:2001@pbx.example", "2001"},
+        {"+33612345678"},
+    ]
+    assert "call-1@pbx" in offered.keys
+    assert (offered.streams, offered.answered_at_ns, offered.half) == ((), None, False)
+    assert (ended.session, ended.established) == (offered.session, False)
+
+
+async def test_half_of_a_call_that_gets_488_is_no_half_that_the_other_waits_for() -> None:
+    half = "From: <sip:2001@pbx.example;x-nearend;x-refci=102;x-nearendaddr=2001;x-farendaddr=0612345678>;tag=a"
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        for number, line in enumerate((UNKNOWN, audio(40000, None))):
+            session = Dialogue(client, f"session-{number}@client")
+            session.sequence = 10 * number
+            await session.ask(body=sip.sdp(line), content_type="application/sdp", extra=[half], drop=["From"])
+        turned_away, taken = found.all(Offered)
+    assert (turned_away.half, taken.half) == (False, True)
+    assert {key for key in turned_away.keys & taken.keys if "102" in key}
+    assert len(found.all(Ended)) == 1
+
+
+async def test_after_488_the_client_may_offer_the_same_call_again() -> None:
+    async with recorder(capacity=1) as found, udp_client(found.port("udp")) as client:
+        assert status_of(await Dialogue(client).ask(body=recording_body(SAVP))) == 488
+        again = Dialogue(client, "session-2@client")
+        again.sequence = 10
+        assert ports_of(await again.ask(body=recording_body())) == [30000, 30002]
+        first, second = found.all(Offered)
+    assert first.session != second.session
+    assert second.streams
 
 
 @pytest.mark.parametrize(("body", "status"), [(sip.sdp(UNKNOWN), 488), (sip.sdp(audio(40000, "1"), UNKNOWN), 200)])
@@ -316,6 +369,54 @@ async def test_a_re_invite_that_cannot_be_used_leaves_the_session_as_it_was() ->
         assert status_of(await session.ask(body=recording_body(SAVP))) == 488
         assert status_of(await session.ask("BYE")) == 200
         assert [type(event) for event in found.events] == [Offered, Ended]
+
+
+JOINED = metadata(("p3", "sip:2100@pbx.example", []), mode="partial")
+TURNED_AWAY = [
+    pytest.param(recording_body(sip.sdp(UNKNOWN), JOINED), 488, id="a codec that is not kept"),
+    pytest.param(recording_body(SAVP, JOINED), 488, id="SRTP without a key"),
+    pytest.param(recording_body(b"v=0\r\nm=audio", JOINED), 400, id="a malformed description"),
+    pytest.param(recording_body(b"", JOINED), 400, id="no description at all"),
+]
+
+
+@pytest.mark.parametrize(("body", "status"), TURNED_AWAY)
+async def test_who_joins_with_a_re_invite_that_is_turned_away_takes_part_all_the_same(body: bytes, status: int) -> None:
+    """The change has happened at the client, whatever we answer: a protected party must not go unseen (R12)."""
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Dialogue(client)
+        await session.ask(body=recording_body())
+        assert status_of(await session.ask(body=body)) == status
+        assert status_of(await session.ask("BYE")) == 200
+        assert [type(event) for event in found.events] == [Offered, PartiesChanged, Ended]
+        (changed,) = found.all(PartiesChanged)
+    assert changed.session == found.all(Offered)[0].session
+    assert [{str(i) for i in party.identities} for party in changed.parties[:3]] == [
+        {"sip:2001@pbx.example", "2001"},
+        {"+33612345678"},
+        {"sip:2100@pbx.example", "2100"},
+    ]
+    assert found.all(Ended)[0].established
+
+
+async def test_who_is_named_by_the_header_of_a_re_invite_that_is_turned_away_is_a_party_too() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Dialogue(client)
+        await session.ask(body=recording_body())
+        diverted = ["Diversion: <sip:2100@pbx.example>"]
+        assert status_of(await session.ask(body=recording_body(SAVP), extra=diverted)) == 488
+        (changed,) = found.all(PartiesChanged)
+    assert "2100" in {str(i) for i in changed.parties[-1].identities}
+
+
+async def test_a_re_invite_whose_metadata_cannot_be_found_in_its_body_leaves_nobody_identified() -> None:
+    async with recorder() as found, udp_client(found.port("udp")) as client:
+        session = Dialogue(client)
+        await session.ask(body=recording_body())
+        assert status_of(await session.ask(body=recording_body(metadata_part=JOINED)[:-20])) == 400
+        (changed,) = found.all(PartiesChanged)
+        assert found.tap.unreadable == 1
+    assert all(party.side is None for party in changed.parties)
 
 
 async def test_srtp_beside_plain_rtp_is_answered_with_port_0() -> None:

@@ -183,6 +183,32 @@ def test_the_key_goes_first_even_when_the_rest_cannot_be_removed(vault: Vault, m
     assert vault.remains() == frozenset()
 
 
+def test_of_a_key_that_cannot_be_destroyed_the_ledger_knows_nothing_any_more(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its entry the next start would finish, as a call that a crash cut, what was decided to be erased."""
+    vault.create(ID)
+    vault.ledger_put(ID, {"owner": 1})
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".key":
+            raise OSError(30, "Read-only file system")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_overwrite", refuse)
+        patched.setattr(Path, "unlink", refuse)
+        with pytest.raises(StoreError, match=r"\.key: cannot be destroyed: Read-only file system"):
+            vault.destroy(ID)
+    assert list((tmp_path / "data" / "ledger").iterdir()) == []
+    assert reopened(tmp_path).ledger() == {}
+    assert vault.recordings() == {ID}
+    vault.destroy(ID)
+    assert vault.recordings() == frozenset()
+    assert not [path for path in tmp_path.rglob("*") if ID in path.name]
+
+
 def test_a_key_overwritten_by_a_destruction_that_a_crash_cut_short_is_gone(vault: Vault, tmp_path: Path) -> None:
     vault.create(ID)
     vault.ledger_put(ID, {"owner": 1})
