@@ -123,6 +123,68 @@ def test_a_protected_party_of_either_half_denies_both(company: Company, order: s
         assert company.ended(2) == [fx.Release(1)]
 
 
+def deny_or_end(company: Company, how: str) -> list[fx.Effect]:
+    """Something that leaves nothing of a call to be recorded."""
+    protected = call_between(CUSTOMER, REPRESENTATIVE)
+    match how:
+        case "the first ends":
+            return company.ended(1)
+        case "the second ends":
+            return company.ended(2)
+        case "a protected party joins the first":
+            return company.parties(protected, 1)
+        case "a protected party joins the second":
+            return company.parties(protected, 2)
+        case _:
+            return company.policy(replace(SOUND_POLICY, gate_open=False))
+
+
+ENDS = ["the first ends", "the second ends"]
+HOW = [*ENDS, "a protected party joins the first", "a protected party joins the second", "the gate closes"]
+
+
+def assert_no_half_is_known(company: Company) -> None:
+    joins, halves = company.conductor._joins, company.conductor._halves
+    assert (halves._first, halves._second, halves._streams, joins._of) == ({}, {}, {}, {})
+    assert company.conductor.calls_under_way == 0
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_a_second_half_is_refused_whose_first_came_to_nothing_while_it_was_opened(company: Company, how: str) -> None:
+    half(company, 1, NEAR)
+    assert half(company, 2, FAR) == []
+    assert deny_or_end(company, how) == []
+    released = [fx.Release(1)] if how in ENDS else []
+    assert company.opened(1) == [fx.Discard(R1), *released, fx.Refuse(2)]
+    assert not company.conductor._joins.knows(2)
+    company.ended(1)
+    company.ended(2)
+    assert_no_half_is_known(company)
+
+
+@pytest.mark.parametrize("how", ["", *HOW])
+def test_where_the_first_half_cannot_be_opened_both_are_unavailable(company: Company, how: str) -> None:
+    half(company, 1, NEAR)
+    half(company, 2, FAR)
+    if how:
+        deny_or_end(company, how)
+    ended = [] if how in ENDS else [fx.Unavailable(1)]  # there the first one's tap waits for nothing
+    assert company.open_failed(1) == [*ended, fx.Unavailable(2)]
+    assert not company.conductor._joins.knows(2)
+    assert (company.ended(2), company.ended(1), company.open_failed(1)) == ([], [], [])
+    assert_no_half_is_known(company)
+
+
+def test_a_first_half_that_came_to_nothing_alone_answers_for_no_other(company: Company) -> None:
+    half(company, 1, NEAR)
+    assert company.open_failed(1) == [fx.Unavailable(1)]
+    half(company, 3, NEAR)
+    company.ended(3)
+    assert company.opened(3) == [fx.Discard(name(3)), fx.Release(3)]
+    assert company.open_failed(3) == []
+    assert_no_half_is_known(company)
+
+
 def test_the_same_voice_twice_is_not_the_other_half(company: Company) -> None:
     half(company, 1, NEAR)
     assert half(company, 2, NEAR) == [fx.Refuse(2)]

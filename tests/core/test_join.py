@@ -39,6 +39,7 @@ BRUNOS = call_between(CUSTOMER, BRUNOS_LINE)
 PROTECTED = call_between(CUSTOMER, REPRESENTATIVE)
 NAMELESS = (party(Side.CALLER, CUSTOMER), party(Side.CALLEE))
 R1, R2, R3 = name(1), name(2), name(3)
+EITHER_ORDER = pytest.mark.parametrize(("over", "on"), [("a", "b"), ("b", "a")])
 DENIES = pytest.mark.parametrize("parties", [PROTECTED, NAMELESS], ids=["protected", "not identified"])
 
 
@@ -62,6 +63,11 @@ def offer(
     company: Company, session: int, keys: str = "call", parties: tuple[Party, ...] = ANNAS, story_keys: str = ""
 ) -> list[fx.Effect]:
     return company.offered(session, parties, "pbx", keys=keys, story_keys=story_keys)
+
+
+def assert_nothing_is_remembered(company: Company) -> None:
+    joins = company.conductor._joins
+    assert (joins._calls, joins._named, joins._of, joins._recorded, joins._over) == ({}, {}, {}, {}, [])
 
 
 # --- one call, one recording ----------------------------------------------------------------------------------------
@@ -119,6 +125,24 @@ def test_a_refused_session_of_a_call_that_nobody_records_leaves_nothing_that_cou
     assert record(company, 2, "call", story_keys="group")
 
 
+@EITHER_ORDER
+def test_what_has_ended_goes_on_with_the_call_that_it_turns_out_to_be(over: str, on: str) -> None:
+    company = sound_company()
+    story = record(company, 1, over)
+    company.ended(1)
+    record(company, 2, on)
+    assert fx.Refuse(3) in offer(company, 3, "a b")
+    company.tick(LINGER_NS / SECOND)
+    company.conductor.forget(company.now)
+    assert offer(company, 4, over) == [fx.Refuse(4)]
+    assert company.ended(2) == [fx.Finish(R2, company.now), fx.Release(2)]
+    company.tick(LINGER_NS / SECOND - 10)
+    assert record(company, 5, over) == story
+    company.ended(5)
+    company.conductor.forget(company.now + LINGER_NS)
+    assert_nothing_is_remembered(company)
+
+
 # --- deny wins ------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +177,21 @@ def test_the_session_that_shows_two_to_be_one_call_brings_the_denial_of_one_to_t
     record(company, 2, "b")
     assert offer(company, 3, "a b") == [fx.Refuse(3), fx.Discard(R2)]
     assert offer(company, 4, "b") == [fx.Refuse(4)]
+
+
+@EITHER_ORDER
+def test_a_call_that_goes_on_is_not_forgotten_with_what_had_ended_of_it(over: str, on: str) -> None:
+    company = sound_company()
+    record(company, 1, over)
+    company.ended(1)
+    record(company, 2, on)
+    assert fx.Refuse(3) in offer(company, 3, "a b")
+    company.tick(LINGER_NS / SECOND)
+    company.conductor.forget(company.now)
+    assert offer(company, 4, on, PROTECTED) == [fx.Refuse(4), fx.Discard(R2), fx.Discard(R1)]
+    assert company.ended(2) == [fx.Release(2)]
+    company.conductor.forget(company.now + DENIED_NS)
+    assert_nothing_is_remembered(company)
 
 
 def test_what_was_finished_of_the_same_call_goes_as_well() -> None:
@@ -328,8 +367,7 @@ def test_a_call_that_came_to_nothing_begins_no_story() -> None:
     company.ended(3)
     company.opened(3)
     company.conductor.forget(company.now)
-    joins = company.conductor._joins
-    assert (joins._calls, joins._named, joins._of, joins._recorded, joins._over) == ({}, {}, {}, {}, [])
+    assert_nothing_is_remembered(company)
 
 
 def test_a_group_that_a_client_gives_to_all_its_calls_is_no_story() -> None:
@@ -350,6 +388,42 @@ def test_no_more_than_so_many_ended_calls_are_remembered(monkeypatch: pytest.Mon
         offer(company, session, f"call-{session}", PROTECTED)
     assert offer(company, 4, "call-3") == [fx.Refuse(4)]
     assert offer(company, 5, "call-1") == [fx.Open(5, STREAMS)]
+
+
+def test_a_denied_call_that_is_offered_again_and_again_pushes_no_other_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(join, "_REMEMBERED", 2)
+    company = sound_company()
+    offer(company, 1, "one", PROTECTED)
+    for session in range(2, 30):
+        assert offer(company, session, "another", ANNAS if session % 2 else PROTECTED) == [fx.Refuse(session)]
+    assert offer(company, 30, "one") == [fx.Refuse(30)]
+    company.tick(DENIED_NS / SECOND - 60)
+    assert offer(company, 31, "another") == [fx.Refuse(31)], "it is known as long after the last time, but for a minute"
+    company.conductor.forget(company.now + DENIED_NS)
+    assert_nothing_is_remembered(company)
+
+
+def test_what_refused_calls_named_leaves_a_story_that_goes_on() -> None:
+    company = sound_company()
+    story = record(company, 1, "a", story_keys="group")
+    joins = company.conductor._joins
+    for session in range(2, 80):
+        parties = call_between(CUSTOMER, COLLEAGUE)
+        assert offer(company, session, f"call-{session}", parties, f"group a end-{session}") == [fx.Refuse(session)]
+        assert len(joins._calls) == 1
+        assert len(joins._named) == len(joins.of(1).story.keys) == 2
+    assert record(company, 80, "b", BRUNOS, "group") == story
+    assert record(company, 81, "c", call_between(STRANGER, ANNAS_LINE), "a") == story
+
+
+def test_what_a_call_named_that_is_over_leaves_a_story_that_goes_on() -> None:
+    company = sound_company()
+    story = record(company, 1, "a", story_keys="group end-1")
+    company.ended(1)
+    assert record(company, 2, "b", story_keys="group") == story
+    company.tick(LINGER_NS / SECOND)
+    assert record(company, 3, "c", BRUNOS, "end-1") != story, "what the first call alone was known by"
+    assert record(company, 4, "d", call_between(STRANGER, ANNAS_LINE), "group") == story
 
 
 def test_repr_shows_no_key_and_nobody() -> None:
@@ -458,6 +532,18 @@ def test_a_call_that_such_a_tap_alone_sees_is_forgotten_with_its_end() -> None:
     watch(company, 10, PROTECTED)
     company.ended(10)
     assert offer(company, 1) == [fx.Refuse(1)]
+
+
+@EITHER_ORDER
+def test_a_call_that_such_a_tap_alone_still_sees_is_not_forgotten_with_what_had_ended_of_it(over: str, on: str) -> None:
+    company = sound_company()
+    record(company, 1, over)
+    company.ended(1)
+    transferred = call_between(CUSTOMER, COLLEAGUE)
+    watch(company, 8, transferred, on)
+    assert offer(company, 3, "a b", transferred) == [fx.Refuse(3)]
+    company.tick(LINGER_NS / SECOND)
+    assert company.parties(PROTECTED, 8) == [fx.Discard(R1)]
 
 
 def test_two_calls_of_which_such_a_tap_shows_that_they_are_one_keep_the_last_answer() -> None:
@@ -604,18 +690,13 @@ class AnyOrder(RuleBasedStateMachine):
         for one in self.live():
             self.company.ended(one.session)
         self.company.conductor.forget(self.company.now + DENIED_NS + LINGER_NS)
-        joins = self.company.conductor._joins
-        assert (joins._calls, joins._named, joins._of, joins._recorded, joins._over) == ({}, {}, {}, {}, [])
+        assert_nothing_is_remembered(self.company)
 
 
 class TestAnyOrder(AnyOrder.TestCase):  # type: ignore[misc,valid-type]  # made by Hypothesis at run time
-    settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+    """A sample of some seconds: ``tests/property/test_any_join.py`` draws more under ``--long``."""
 
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-class TestAnyOrderAtLength(AnyOrder.TestCase):  # type: ignore[misc,valid-type]  # as above
-    settings = settings.get_profile("long")
+    settings = settings(max_examples=40, stateful_step_count=25)
 
 
 def test_film_goes_with_the_call_it_belongs_to() -> None:

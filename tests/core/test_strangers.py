@@ -122,6 +122,41 @@ def test_without_names_it_is_erased_after_some_seconds(company: Company) -> None
     assert company.ended() == [fx.Release(1)]
 
 
+@pytest.mark.parametrize("still", [True, False], ids=["under way", "ended"])
+def test_whom_nobody_names_denies_the_other_sessions_of_the_call(company: Company, still: bool) -> None:
+    unnamed(company)
+    offered = company.now
+    company.opened()
+    company.offered(2, ANNAS, "pbx", keys="call")
+    company.opened(2)
+    assert [type(e) for e in company.answered(2)] == [fx.Begin]
+    if not still:
+        assert company.ended(2) == [fx.Finish(R2, company.now), fx.Release(2)]
+    company.now = offered + STRANGER_NS
+    assert company.conductor.handle_deadline(company.now) == [fx.Discard(R1), fx.Discard(R2)]
+    assert company.offered(3, ANNAS, "pbx", keys="call") == [fx.Refuse(3)]
+    assert company.parties(ANNAS) == []
+    assert company.ended() == [fx.Release(1)]
+    assert company.offered(4, ANNAS, "pbx", keys="call") == [fx.Refuse(4)]
+
+
+def test_whom_nobody_named_while_it_was_being_opened_denies_them_too(company: Company) -> None:
+    unnamed(company)
+    offered = company.now
+    company.offered(2, ANNAS, "pbx", keys="call")
+    company.opened(2)
+    company.answered(2)
+    assert company.conductor.handle_deadline(offered + STRANGER_NS) == [fx.Discard(R2)]
+    assert company.opened() == [fx.Discard(R1)]
+
+
+def test_a_half_that_waits_in_vain_denies_nobody(company: Company) -> None:
+    company.offered(1, ANNAS, "pbx", half=True, keys="call", streams=STREAMS[:1])
+    company.opened()
+    assert company.conductor.handle_deadline(company.now + STRANGER_NS) == [fx.Discard(R1)]
+    assert company.offered(2, ANNAS, "pbx", keys="call") == [fx.Open(2, STREAMS)]
+
+
 def test_it_takes_no_place_before_it_is_named() -> None:
     company = Company(with_enrolment(SOUND_POLICY, capacity=1), workstations=())
     unnamed(company)
