@@ -67,6 +67,19 @@ def bodies_of(request: Request) -> Bodies:
     return Bodies(sdp, tuple(metadata))
 
 
+def metadata_within(request: Request) -> tuple[bytes, ...]:
+    """The metadata documents of any request, one that is turned away for its body included, as far as they can be cut
+    out of it; where that ends early, an empty one is the last: there may have been more."""
+    found: list[bytes] = []
+    content_type = request.get("content-type")
+    try:
+        parts = _parts(content_type, "", "", request.body, 0) if request.body and content_type else ()
+        found.extend(part.data for part in parts if part.media_type in METADATA)
+    except MultipartError:
+        found.append(b"")
+    return tuple(found)
+
+
 def parse_content_type(value: str) -> tuple[str, Mapping[str, str]]:
     """``type/subtype`` in lower case and its parameters, quotes taken off. Raises MultipartError."""
     match = _TYPE.match(value)

@@ -23,12 +23,12 @@ from ipaddress import ip_address
 from sipgate import config
 from sipgate.core import events
 from sipgate.core.events import Ended, Event, KeysChanged, Offered, PartiesChanged, StreamOffer, StreamsChanged
-from sipgate.errors import ConfigurationError, MultipartError, SipError
+from sipgate.errors import ConfigurationError, SipError
 from sipgate.sip.call import Answered, Call, Invited, Modified, Over, UasEvent
 from sipgate.sip.capabilities import RETRY_AFTER, companions
 from sipgate.sip.grammar import GrammarError, read_uri
 from sipgate.sip.message import PHRASES, Flow, Request
-from sipgate.sip.multipart import bodies_of
+from sipgate.sip.multipart import metadata_within
 from sipgate.sip.transport import SipTransport
 from sipgate.sip.uas import UserAgentServer
 from sipgate.taps import tls
@@ -198,22 +198,19 @@ class SiprecTap:
 
     def _invited(self, call: Call, request: Request, now: int) -> None:
         connection = self._connection_of(call.flow)
-        found = self._read_offer(call.flow, request)
         session = Session(call, connection.name if connection else "", uris_of(request), self._country)
         session.headed = headed_by(request)
         session.metadata.crossed = connection is not None and connection.crossed_streams
         if connection is not None and connection.behind_nat:
             session.networks = tuple(str(network) for network in connection.addresses)
         later = connection is not None and connection.parties == "later"
-        self._read_metadata(session, found.metadata, nameless=later)
-        session.offers = found.description is None
-        refusal = None
+        documents, refusal = metadata_within(request), None
+        self._read_metadata(session, documents, nameless=later)
         try:
-            described = acceptable(found.description) if found.description is not None else None
-            session.streams = session.take(described) if described is not None else session.placeholders()
-            if not session.streams:
-                raise SipError("every m-line is refused in advance: port 0", 488)
+            self._take_offer(session, self._read_offer(call.flow, request))
         except SipError as error:
+            if error.sip_status != 488 and (not documents or b"" in documents):
+                raise  # a body of which nothing is known, and who takes part neither
             refusal = error
         session.parties = session.find_parties()
         number = secrets.randbits(62)
@@ -232,6 +229,13 @@ class SiprecTap:
         if refusal is not None:  # who takes part in it counts for the other sessions of its call all the same
             self._emit(Ended(number, now, False))
             raise refusal
+
+    def _take_offer(self, session: Session, found: Offer) -> None:
+        session.offers = found.description is None
+        described = acceptable(found.description) if found.description is not None else None
+        session.streams = session.take(described) if described is not None else session.placeholders()
+        if not session.streams:
+            raise SipError("every m-line is refused in advance: port 0", 488)
 
     def _modified(self, call: Call, request: Request, now: int) -> None:
         number = self._numbers[call]
@@ -266,6 +270,7 @@ class SiprecTap:
             streams = session.take_answer(acceptable(found.description))
         except SipError as error:
             self._complain(call.flow, error.sip_status, error.reason or str(error))
+            self._heed(number, session, ack, now)
             self._uas.end(call, now)
             self._handle([Over(call, True)], now)
             return
@@ -275,11 +280,7 @@ class SiprecTap:
 
     def _heed(self, number: int, session: Session, request: Request, now: int) -> None:
         """A change that is turned away for its description has happened all the same: who takes part counts (R12)."""
-        try:
-            documents = bodies_of(request).metadata
-        except MultipartError:
-            documents = (b"",)  # then nobody is identified any more
-        self._read_metadata(session, documents)
+        self._read_metadata(session, metadata_within(request))  # an empty document: nobody is identified any more
         session.header_uris |= uris_of(request)
         session.headed = headed_by(request) or session.headed
         self._tell_parties(number, session, request, now)

@@ -273,24 +273,36 @@ async def test_the_raw_metadata_is_kept_document_by_document() -> None:
 
 IPV6_PEER = {"name": "pbx", "addresses": ["::1/128"], "begins": "answer", "announcement": "before-answer"}
 SAVP = sip.sdp("m=audio 40000 RTP/SAVP 0\na=label:1")
+
+
+def _with_an_unknown_part(metadata_part: bytes) -> bytes:
+    """Which the client says is required (RFC 5621 §8)."""
+    required = "application/x-own\r\nContent-Disposition: render;handling=required"
+    parts = (("application/sdp", sip.TWO_STREAMS), (required, b"?"), ("application/rs-metadata+xml", metadata_part))
+    return multipart(*parts)
+
+
 REFUSED = [
-    ("SRTP alone", recording_body(SAVP), MIXED, 488),
-    ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 4"), "application/sdp", 488),
-    ("video alone", sip.sdp("m=video 4 RTP/AVP 96"), "application/sdp", 488),
-    ("a malformed description", recording_body(b"v=0\r\nm=audio"), MIXED, 400),
-    ("no description at all", multipart(("application/sdp", b"")), MIXED, 400),
-    ("a malformed multipart", recording_body()[:-20], MIXED, 400),
-    ("a body of another kind", b"hello", "text/plain", 415),
+    ("SRTP alone", recording_body(SAVP), MIXED, 488, True),
+    ("no codec that we have", sip.sdp("m=audio 4 RTP/AVP 4"), "application/sdp", 488, True),
+    ("video alone", sip.sdp("m=video 4 RTP/AVP 96"), "application/sdp", 488, True),
+    ("a malformed description", recording_body(b"v=0\r\nm=audio"), MIXED, 400, True),
+    ("a part that nobody knows", _with_an_unknown_part(sip.CALLER_AND_CALLEE), MIXED, 415, True),
+    ("no description at all", multipart(("application/sdp", b"")), MIXED, 400, False),
+    ("a malformed multipart", recording_body()[:-20], MIXED, 400, False),
+    ("a body of another kind", b"hello", "text/plain", 415, False),
 ]
 
 
-@pytest.mark.parametrize(("body", "content_type", "status"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "seen"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED]
+)
 async def test_a_body_that_cannot_be_used_gets_the_rfcs_status_and_is_never_offered_with_streams(
-    body: bytes, content_type: str, status: int
+    body: bytes, content_type: str, status: int, *, seen: bool
 ) -> None:
     async with recorder() as found, udp_client(found.port("udp")) as client:
         answer = await Dialogue(client).ask(body=body, content_type=content_type)
-        assert [type(event) for event in found.events] == ([Offered, Ended] if status == 488 else [])
+        assert [type(event) for event in found.events] == ([Offered, Ended] if seen else [])
         assert not any(offered.streams for offered in found.all(Offered))
     assert status_of(answer) == status
     if status == 488:
@@ -377,6 +389,7 @@ TURNED_AWAY = [
     pytest.param(recording_body(SAVP, JOINED), 488, id="SRTP without a key"),
     pytest.param(recording_body(b"v=0\r\nm=audio", JOINED), 400, id="a malformed description"),
     pytest.param(recording_body(b"", JOINED), 400, id="no description at all"),
+    pytest.param(_with_an_unknown_part(JOINED), 415, id="a part that nobody knows"),
 ]
 
 
