@@ -384,7 +384,7 @@ class Receiver:
         wanted = set(calls)
         for live in [live for live in self._recordings.values() if live.call in wanted]:
             if self._failed(live, LiveRecording.make_ready, at_ns):
-                self._refused.append(MediaFailed(live.recording, at_ns))
+                self._refused.append(MediaFailed(live.recording, self._now_ns()))
 
     def _clock_ns(self) -> int:
         """The server's clock minus CLOCK_REALTIME, which stamps packets; of three readings the least disturbed."""

@@ -166,6 +166,14 @@ def receiver(events: Events, worker_ports: Media) -> Iterator[Receiver]:
 
 
 @pytest.fixture
+def idle_receiver(events: Events, worker_ports: Media) -> Iterator[Receiver]:
+    """Nobody drains it but what is asked of it: what is sent waits."""
+    receiver = Receiver(worker_ports, time.time_ns, events)
+    yield receiver
+    receiver.stop()
+
+
+@pytest.fixture
 def worker_ports(worker_number: int) -> Media:
     """Ports of this test process's own, so that tests in parallel do not meet."""
     return Media(first_port=24_000 + 200 * worker_number, last_port=24_199 + 200 * worker_number, silence_seconds=60)

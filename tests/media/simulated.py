@@ -10,6 +10,8 @@ import secrets
 import socket
 import struct
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,9 +24,11 @@ from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
 from sipgate.media import finish, receiver, recvmmsg
 from sipgate.media.frames import FILE_NAME, LiveFileReader
 from sipgate.media.receiver import Receiver, Silent
+from tests.media.conftest import Kept, read
 
 SECOND = 1_000_000_000
 START = 1_800_000_000 * SECOND
+"""When a simulation begins, Unix ns; its calls are answered then."""
 _TICK = int(receiver.TICK_SECONDS * SECOND)
 _FIRST_PORT = 28_000
 
@@ -35,6 +39,9 @@ class Network:
 
     waiting: dict[int, deque[tuple[int, bytes]]] = field(default_factory=dict)
     now_ns: int = START
+    back_ns: int = 0
+    """What the machine's clock, which stamps what comes, was set back by, and when."""
+    back_at_ns: int = START
 
     def receive(self, batch: recvmmsg.Batch, port: int) -> int:
         """As ``Batch.receive``, out of what has come to a port until now."""
@@ -46,7 +53,8 @@ class Network:
             batch._messages["length"][row] = len(datagram)
             batch.names[row] = recvmmsg.source_words("127.0.0.1", 40_000, socket.AF_INET)[0]
             controls = batch._controls[row].view(np.int64)
-            controls[1], controls[2:4] = recvmmsg._SCM_TIMESTAMPNS_HEAD, divmod(START + at, SECOND)
+            stamp = START + at - (self.back_ns if START + at > self.back_at_ns else 0)
+            controls[1], controls[2:4] = recvmmsg._SCM_TIMESTAMPNS_HEAD, divmod(stamp, SECOND)
             batch.filled += 1
             got += 1
         return got
@@ -88,31 +96,96 @@ class Recorded:
         return [float(at) / 8000 for at in loud[begins]]
 
 
+@dataclass
+class Call:
+    """A recording of the simulation's receiver, its live file and the key of that."""
+
+    recording: str
+    folder: Path
+    key: bytes = field(repr=False)
+
+    def kept(self) -> Kept:
+        """What the live file holds."""
+        return read(self.folder / FILE_NAME, self.key)
+
+
+class Simulation:
+    """A receiver in simulated time, with so many pairs of ports, and what happens to it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, silence: float = 900.0, ports: int = 12) -> None:
+        media = Media(first_port=_FIRST_PORT, last_port=_FIRST_PORT + 2 * ports - 1, silence_seconds=silence)
+        self.network = Network()
+        self.told = list[DigitPressed | MediaFailed | Silent]()
+        self.receiver = Receiver(media, lambda: self.network.now_ns, self._tell)
+        self._ticks = 0
+        patch.setattr(recvmmsg, "dropped", lambda _: 0)
+        patch.setattr(self.receiver, "_clock_ns", lambda: self.network.back_ns)
+        patch.setattr(recvmmsg.Batch, "receive", lambda batch, fd: self.network.receive(batch, self._port(fd)))
+
+    def _tell(self, event: DigitPressed | MediaFailed | Silent) -> None:
+        assert event.at_ns <= self.network.now_ns, "nothing is told of the future"
+        self.told.append(event)
+
+    def _port(self, descriptor: int) -> int:
+        socks = self.receiver._sockets.values()
+        return next(int(sock.getsockname()[1]) for sock in socks if sock.fileno() == descriptor)
+
+    def hold(self, seconds: float) -> None:
+        """Let time pass in which nobody drains."""
+        self.network.now_ns += int(seconds * SECOND)
+
+    def set_back(self, seconds: float) -> None:
+        """Set the machine's clock back, now."""
+        self.network.back_ns, self.network.back_at_ns = int(seconds * SECOND), self.network.now_ns
+
+    def open(self, packets: dict[Side, list[Heard]], folder: Path) -> Call:
+        """A recording with one stream a side, to which these packets come."""
+        folder.mkdir(exist_ok=True)
+        call = Call(secrets.token_hex(16), folder, secrets.token_bytes(32))
+        offers = [StreamOffer(side.name, side, "127.0.0.1", 40_000, ((0, "PCMU"),)) for side in packets]
+        ports = self.receiver.open(call.recording, offers, call.key, folder)
+        for port, heard in zip(ports, packets.values(), strict=True):
+            arriving = sorted(heard, key=lambda packet: packet.at)
+            self.network.waiting[port] = deque((int(packet.at * SECOND), packet.datagram()) for packet in arriving)
+        return call
+
+    def begin(self, call: Call) -> None:
+        """It was answered when the simulation began, and that is told now."""
+        self.receiver.begin(call.recording, START)
+
+    def run(self, until: float) -> None:
+        """Drain at each tick, as the thread does; one that takes long is followed by the next at once."""
+        while self.network.now_ns + _TICK <= START + int(until * SECOND):
+            self.network.now_ns += _TICK
+            self.receiver._tick(slow=self._ticks % receiver._SLOW_TICKS == 0)
+            self._ticks += 1
+
+    def finish(self, *calls: Call, at: float) -> None:
+        """Hang up; nobody drained since the last tick."""
+        self.network.now_ns = max(self.network.now_ns, START + int(at * SECOND))
+        for call in calls:
+            self.receiver.finish(call.recording, START + int(at * SECOND))
+
+
+@contextmanager
+def simulated(patch: pytest.MonkeyPatch, silence: float = 900.0, ports: int = 12) -> Iterator[Simulation]:
+    """A simulation, its receiver stopped at the end."""
+    simulation = Simulation(patch, silence, ports)
+    try:
+        yield simulation
+    finally:
+        simulation.receiver.stop()
+
+
 def record(
     packets: dict[Side, list[Heard]], seconds: float, folder: Path, patch: pytest.MonkeyPatch, silence: float = 900.0
 ) -> Recorded:
     """A call of ``seconds`` in which these packets come."""
-    network, told = Network(), list[DigitPressed | MediaFailed | Silent]()
-    media = Media(first_port=_FIRST_PORT, last_port=_FIRST_PORT + 19, silence_seconds=silence)
-    patch.setattr(recvmmsg, "dropped", lambda _: 0)
-    under_test = Receiver(media, lambda: network.now_ns, told.append)
-    patch.setattr(under_test, "_clock_ns", lambda: 0)
-    recording, key = secrets.token_hex(16), secrets.token_bytes(32)
-    offers = [StreamOffer(side.name, side, "127.0.0.1", 40_000, ((0, "PCMU"),)) for side in packets]
-    ports = under_test.open(recording, offers, key, folder)
-    by_descriptor = {sock.fileno(): sock.getsockname()[1] for sock in under_test._sockets.values()}
-    patch.setattr(recvmmsg.Batch, "receive", lambda batch, fd: network.receive(batch, by_descriptor[fd]))
-    for port, heard in zip(ports, packets.values(), strict=True):
-        arriving = sorted(heard, key=lambda packet: packet.at)
-        network.waiting[port] = deque((int(packet.at * SECOND), packet.datagram()) for packet in arriving)
-    under_test.begin(recording, START)
-    ticks = int(seconds * SECOND) // _TICK
-    for tick in range(ticks):
-        network.now_ns = START + (tick + 1) * _TICK
-        under_test._tick(slow=tick % 4 == 0)
-    network.now_ns = START + int(seconds * SECOND)
-    under_test.finish(recording, network.now_ns)
-    under_test.stop()
-    with LiveFileReader(folder / FILE_NAME, key) as live:
+    with simulated(patch, silence) as simulation:
+        call = simulation.open(packets, folder)
+        simulation.begin(call)
+        simulation.run(seconds)
+        simulation.finish(call, at=seconds)
+    with LiveFileReader(folder / FILE_NAME, call.key) as live:
         length = live.length_ns or 0
-        return Recorded(np.concatenate(list(finish.sound(live, length, 2))), length, told)
+        return Recorded(np.concatenate(list(finish.sound(live, length, 2))), length, simulation.told)

@@ -14,7 +14,7 @@ from tests.media.conftest import NEAR, SECOND, Call, Events, heard, noise, soon
 from tests.peers.rtp import PCMA, Voice, packet, speak
 
 
-@pytest.mark.parametrize("packet_ms", [10, 20, 30, 40, 60, 120])
+@pytest.mark.parametrize("packet_ms", [10, 20, 30, 40, 60, 120, 200])
 def test_both_sides_are_kept_bit_for_bit_where_they_were_spoken(call: Call, packet_ms: int) -> None:
     call.open()
     for voice in call.voices:

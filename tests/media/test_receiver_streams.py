@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from sipgate.config import Media
 from sipgate.core.events import DigitPressed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media import recvmmsg
+from sipgate.media.codecs import ABSENT, codec_number
 from sipgate.media.frames import UNIT_BYTES
 from sipgate.media.receiver import Receiver
 from tests.media.conftest import NEAR, PAYLOAD_TYPES, SECOND, Call, Events, heard, noise, offer, soon
@@ -93,6 +95,67 @@ def test_a_stream_on_hold_by_the_null_address_or_gone_from_the_offer_is_not_hear
         voice.send(sound)
     call.finish()
     assert [call.kept().bytes_of(leg) for leg in (0, 1)] == sounds
+
+
+@pytest.fixture
+def waiting(call: Call, idle_receiver: Receiver) -> Call:
+    """A call under way of whose receiver nobody drains: what is sent waits."""
+    call.receiver = idle_receiver
+    call.open()
+    call.begin()
+    return call
+
+
+def test_what_waited_when_a_stream_was_held_was_sent_before_and_is_kept(waiting: Call) -> None:
+    sound, silent = noise(0.1), noise(0.02)
+    speak([(waiting.voices[0], sound)])
+    held = [replace(offer(voice, side), port=0) for voice, side in zip(waiting.voices, Side, strict=True)]
+    waiting.receiver.restream(waiting.recording, held)
+    waiting.voices[0].send(silent)
+    time.sleep(0.2)  # what waited may be stamped when it was read, and so lie later
+    waiting.finish()
+    assert waiting.kept().bytes_of(0) == sound
+
+
+def test_what_waited_is_of_the_codec_that_its_payload_type_meant_when_it_was_sent(waiting: Call) -> None:
+    before, after = (
+        [replace(offer(v, s), payload_types=((96, codec),)) for v, s in zip(waiting.voices, Side, strict=True)]
+        for codec in ("PCMU", "PCMA")
+    )
+    waiting.receiver.restream(waiting.recording, before)
+    waiting.voices[0].payload_type = 96
+    first, second = noise(0.1), noise(0.1)
+    speak([(waiting.voices[0], first)])
+    waiting.receiver.restream(waiting.recording, after)
+    speak([(waiting.voices[0], second)])
+    time.sleep(0.2)  # what waited may be stamped when it was read, and so lie later
+    waiting.finish()
+    kept = waiting.kept()
+    units = kept.codec[0][kept.codec[0] != ABSENT]
+    assert kept.bytes_of(0) == first + second
+    assert units.tolist() == [codec_number("PCMU")] * 100 + [codec_number("PCMA")] * 100
+
+
+def test_what_waited_is_on_the_side_that_its_label_was_of_when_it_was_sent(waiting: Call) -> None:
+    first, second = noise(0.1), noise(0.1)
+    speak([(waiting.voices[0], first)])
+    swapped = [
+        offer(voice, side, side_before.name)
+        for voice, side, side_before in zip(waiting.voices, reversed(Side), Side, strict=True)
+    ]
+    waiting.receiver.restream(waiting.recording, swapped)
+    speak([(waiting.voices[0], second)])
+    time.sleep(0.2)  # what waited may be stamped when it was read, and so lie later
+    waiting.finish()
+    assert [waiting.kept().bytes_of(leg) for leg in (0, 1)] == [first, second]
+
+
+def test_a_key_that_waited_is_told_when_the_streams_change(waiting: Call, events: Events) -> None:
+    waiting.voices[0].press(4)
+    waiting.receiver.restream(waiting.recording, [])
+    (told,) = events.so_far()
+    assert isinstance(told, DigitPressed)
+    assert (told.side, told.digit) == (Side.CALLER, "4")
 
 
 def test_a_mixed_stream_is_kept_as_one_and_its_keys_count_for_both_sides(

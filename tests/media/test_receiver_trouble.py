@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
 from sipgate.config import Media
 from sipgate.core.events import MediaFailed
+from sipgate.errors import MediaError
+from sipgate.media.frames import FILE_NAME
 from sipgate.media.receiver import Receiver, Silent
 from tests.media.conftest import NEAR, Call, Events, noise, soon
 from tests.peers.rtp import Voice, speak
@@ -90,7 +96,7 @@ def test_a_defect_that_ends_the_drain_is_told_for_every_recording(
     call.open()
     died = threading.Event()
     monkeypatch.setattr(threading, "excepthook", lambda _: died.set())
-    monkeypatch.setattr(receiver, "_drain_pass", lambda _: 1 / 0)
+    monkeypatch.setattr(receiver, "_drain_pass", lambda *_, **__: 1 / 0)
     receiver.start()
     event = events.wait()
     assert event == MediaFailed(call.recording, event.at_ns)
@@ -100,6 +106,42 @@ def test_a_defect_that_ends_the_drain_is_told_for_every_recording(
     receiver.stop()
     for voice in call.voices:
         voice.close()
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 4])
+def test_without_room_for_a_calls_sockets_none_of_them_is_left(call: Call, room: int) -> None:
+    """One descriptor for the live file, two for each of two streams."""
+    before = descriptors()
+    with no_more_descriptors_than(room), pytest.raises(MediaError):
+        call.open()
+    assert descriptors() == before
+    assert call.receiver.heard_at_ns(call.recording) is None
+    (call.folder / FILE_NAME).unlink()
+    call.open()
+    sound = noise(0.1)
+    speak([(call.voices[0], sound)], call.begin())
+    call.finish()
+    assert call.kept().bytes_of(0) == sound
+
+
+def descriptors() -> set[int]:
+    """What this process has open."""
+    listed = {int(name) for name in os.listdir("/proc/self/fd")}
+    return {number for number in listed if Path(f"/proc/self/fd/{number}").exists()}  # that of the listing is closed
+
+
+@contextmanager
+def no_more_descriptors_than(more: int) -> Iterator[None]:
+    """This process may open only so many more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = descriptors()
+    free = (number for number in count() if number not in taken)
+    limit = next(islice(free, more, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_many_calls_at_once_do_not_mix(new_call: Callable[[int], Call]) -> None:

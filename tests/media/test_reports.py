@@ -15,6 +15,7 @@ import pytest
 
 from sipgate.core.events import Side, StreamOffer
 from sipgate.media import reports, rtcp
+from sipgate.media.receiver import Receiver
 from sipgate.media.rtcp import Block, Description, Goodbye, Packet, ReceiverReport, SenderReport
 from tests.media.conftest import PAYLOAD_TYPES, Call, noise, soon
 from tests.peers.rtp import Voice, packet
@@ -312,3 +313,30 @@ def test_gstreamer_reads_our_reports_and_finds_its_round_trip_by_them(call: Call
     assert found["rb-lsr"] > 0
     assert found["rb-round-trip"] < 65_536  # 1/65536 s: less than a second on one machine, though we read it later
     assert call.receiver.statistics().control == 0  # its RTCP came on the port above
+
+
+def test_of_a_flood_of_rtcp_only_the_last_are_read_and_sound_beside_it_is_kept(
+    call: Call, idle_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading one takes as long as a hundred packets of sound."""
+    call.receiver = idle_receiver
+    voice, _ = opened(call, mux=True)
+    read = list[int]()
+    parse = rtcp.parse
+
+    def reads(datagram: bytes) -> tuple[Packet, ...]:
+        (found,) = parse(datagram)
+        assert isinstance(found, SenderReport)
+        read.append(found.packets)
+        return (found,)
+
+    monkeypatch.setattr(rtcp, "parse", reads)
+    sound = noise(0.02)
+    for number in range(500):
+        voice.send_raw(rtcp.build([SenderReport(voice.ssrc, 1, 0, number, 160)]))
+    voice.send(sound)
+    call.finish()
+    assert call.receiver.statistics().control == 500
+    assert read[-1] == 499
+    assert len(read) < 50
+    assert call.kept().bytes_of(0) == sound
