@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -29,6 +29,7 @@ from sipgate.media.recvmmsg import EVERY_V4, EVERY_V6, FULL, PAD, ROWS, SLOT, Ba
 from sipgate.media.reports import Reports
 from sipgate.media.rtcp import SHORTEST
 from sipgate.media.srtp import Unprotector
+from sipgate.media.statistics import Statistics
 from sipgate.media.store import RING_UNITS, Bytes, Ints, Payloads, Store, packets_fit
 
 NEVER: Final = np.iinfo(np.int64).max
@@ -37,30 +38,6 @@ _NO_CALL: Final = -1
 _SLICE_NS: Final = 500_000_000
 """What waited longer is placed by parts of its arrival: the ring is made ready for each, not for now."""
 _ASKED: Final = 16  # packets of a secured stream, each pass, that may show its source
-
-
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Datagrams since start, by what became of them. ``dropped`` never reached us: the kernel's buffer was full."""
-
-    received: int = 0
-    kept: int = 0
-    foreign: int = 0
-    """From elsewhere than the offer says."""
-    malformed: int = 0
-    control: int = 0
-    """RTCP on the port of the RTP (RFC 5761)."""
-    unauthentic: int = 0
-    """In a stream of SRTP, and not shown to be its sender's: forged, altered, plain, under a key not offered."""
-    replayed: int = 0
-    """SRTP that came a second time: the network's duplicates, or somebody's."""
-    idle: int = 0
-    """Of no recording, or outside [answer, hangup]."""
-    other: int = 0
-    """Telephone events, comfort noise, codecs that are not kept, packets that are not of their codec."""
-    misplaced: int = 0
-    """Too late, or with a timestamp that cannot be."""
-    dropped: int = 0
 
 
 class ReportWay(NamedTuple):

@@ -5,8 +5,8 @@ drained by few system calls into arrays (``recvmmsg``, ``drain``). Threads: the 
 a lock is held for one pass (a few milliseconds) at a time, never while ``emit`` is called.
 
 A recording's life: ``open`` → (``restream``)* → ``begin`` → (``restream``)* → ``finish`` or ``discard`` → ``release``.
-After ``finish`` or ``discard`` its sockets stay open as sinks, so that a peer that goes on sending meets no ICMP error
-and its packets reach nobody; after ``release`` a port is closed once it was quiet for 2 s, and only then used again.
+After ``finish`` or ``discard`` its sockets stay open as ``sinks``, so that a peer that goes on sending meets no ICMP
+error and its packets reach nobody; after ``release`` a port is closed once quiet for 2 s, and only then used again.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from sipgate.core.events import DigitPressed, MediaFailed, Side, StreamOffer
 from sipgate.errors import MediaError, StoreError
 from sipgate.media import recvmmsg
 from sipgate.media.codecs import codec_number
-from sipgate.media.drain import Drain, ReportWay, Statistics
+from sipgate.media.drain import Drain, ReportWay
 from sipgate.media.keys import Digit
 from sipgate.media.live import LiveRecording, LiveStream
 from sipgate.media.ports import PortPool
 from sipgate.media.room import raise_file_limit
+from sipgate.media.sinks import Sinks
+from sipgate.media.statistics import Statistics
 
 log = structlog.get_logger("sipgate")
 
 TICK_SECONDS: Final = 0.25
-QUIET_NS: Final = 2_000_000_000
-_LONGEST_SINK_NS: Final = 64_000_000_000
 _HELD_UP_NS: Final = 500_000_000
 """Since rings were made ready: half of how far they are ready ahead."""
 _NICENESS: Final = -10
@@ -55,15 +55,6 @@ class Silent:
 
     recording: str
     at_ns: int
-
-
-@dataclass
-class _Sink:
-    """A socket that its recording no longer needs; ``released_at_ns`` None until the session is over."""
-
-    row: int
-    recording: str
-    released_at_ns: int | None = None
 
 
 class Receiver:
@@ -87,7 +78,7 @@ class Receiver:
         self._sockets: dict[int, socket.socket] = {}
         self._controls: dict[int, socket.socket] = {}
         self._owners: dict[int, LiveStream] = {}
-        self._sinks: list[_Sink] = []
+        self._sinks = Sinks()
         self._dropped: dict[int, int] = {}
         self._round: deque[int] = deque()
         self._ready_at_ns = now_ns()
@@ -120,9 +111,8 @@ class Receiver:
                 if live.recording in self._recordings:
                     self._part(live)
             for row in list(self._sockets):
-                self._close_row(row)
+                self._close(row)
             self._owners.clear()
-            self._sinks.clear()
 
     @property
     def running(self) -> bool:
@@ -149,8 +139,8 @@ class Receiver:
             except MediaError:
                 self._part(live)
                 live.file.close()
-                for sink in [sink for sink in self._sinks if sink.recording == recording]:
-                    self._close(sink)  # nobody was told of these ports
+                for row in self._sinks.of(recording):
+                    self._close(row)  # nobody was told of these ports
                 raise
 
     def begin(self, recording: str, answered_at_ns: int) -> None:
@@ -220,7 +210,7 @@ class Receiver:
             if live is not None:
                 self._part(live)
                 live.file.close()
-            self._release(recording)
+            self._sinks.release(recording, self._now_ns())
 
     # --- within the lock --------------------------------------------------------------------------------------------
 
@@ -280,21 +270,12 @@ class Receiver:
         for stream in live.streams.values():
             self._drain.mute(stream.row)
             del self._owners[stream.row]
-            self._sinks.append(_Sink(stream.row, live.recording))
+            self._sinks.add(stream.row, live.recording)
         self._drain.late = {(call, window) for call, window in self._drain.late if call != live.call}
         self._drain.store.give_back(live.call)
 
-    def _release(self, recording: str) -> None:
-        now = self._now_ns()
-        for sink in self._sinks:
-            if sink.recording == recording and sink.released_at_ns is None:
-                sink.released_at_ns = now
-
-    def _close(self, sink: _Sink) -> None:
-        self._sinks.remove(sink)
-        self._close_row(sink.row)
-
-    def _close_row(self, row: int) -> None:
+    def _close(self, row: int) -> None:
+        self._sinks.remove(row)
         self._drain.remove(row)
         self._sockets.pop(row).close()
         if row in self._controls:
@@ -406,11 +387,8 @@ class Receiver:
     def _housekeep(self, now: int) -> list[DigitPressed | MediaFailed | Silent]:
         for row, sock in self._sockets.items():
             self._dropped[row] = recvmmsg.dropped(sock)
-        for sink in [s for s in self._sinks if s.released_at_ns is not None]:
-            released = sink.released_at_ns or now
-            quiet = now - max(released, int(self._drain.heard[sink.row])) >= QUIET_NS
-            if quiet or now - released >= _LONGEST_SINK_NS:  # who still sends then will not stop
-                self._close(sink)
+        for sink in self._sinks.due(self._drain.heard, now):
+            self._close(sink)
         events: list[DigitPressed | MediaFailed | Silent] = []
         for live in self._recordings.values():
             heard = live.heard_at_ns()

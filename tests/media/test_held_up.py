@@ -15,7 +15,8 @@ from sipgate.errors import MediaError
 from sipgate.media.drain import Drain
 from sipgate.media.frames import MOST_LOST, LiveFile
 from sipgate.media.live import LiveRecording
-from sipgate.media.receiver import _LONGEST_SINK_NS, QUIET_NS, Silent
+from sipgate.media.receiver import Silent
+from sipgate.media.sinks import LONGEST_NS, QUIET_NS
 from tests.media.conftest import noise
 from tests.media.simulated import SECOND, START, Call, Heard, Simulation, simulated
 
@@ -194,7 +195,7 @@ def test_when_the_machines_clock_is_set_back_nobody_is_heard_in_the_future(
 def test_a_port_to_which_a_stranger_keeps_sending_is_closed_all_the_same(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    longest = _LONGEST_SINK_NS / SECOND
+    longest = LONGEST_NS / SECOND
     assert longest > 2 * QUIET_NS / SECOND
     with simulated(monkeypatch, ports=2) as simulation:
         call = simulation.open(both(2 * longest), tmp_path / "1")

@@ -15,8 +15,8 @@ import pytest
 
 from sipgate.core.events import MediaKey, Side, StreamOffer
 from sipgate.errors import MediaError
-from sipgate.media.drain import Statistics
 from sipgate.media.receiver import Receiver
+from sipgate.media.statistics import Statistics
 from tests.media.conftest import PAYLOAD_TYPES, SECOND, Call, Events, heard, noise, soon
 from tests.media.test_srtp import drawn
 from tests.peers.rtp import Voice, encoded, packet, speak
