@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -119,8 +121,23 @@ def _private_file(path: Path) -> None:
 
 def _prepare_sqlite(connection: SqliteConnection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions begin when we say so: _begin_sqlite
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "secure_delete=ON"):
+    _use_wal(connection)
+    for pragma in ("foreign_keys=ON", "synchronous=FULL", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _use_wal(connection: SqliteConnection) -> None:
+    """Of processes that open a new file at once, the later are told "locked" here without the timeout's wait."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

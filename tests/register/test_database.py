@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,6 +22,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from sipgate.core.lines import parse_selector
 from sipgate.errors import LineSyntaxError, SealError, StoreError
+from sipgate.register.database import _use_wal
 from sipgate.register.models import Base
 from sipgate.register.register import MIGRATIONS, Register
 from sipgate.register.sealing import Sealing
@@ -154,6 +156,23 @@ def test_two_processes_migrate_and_write_at_once_and_nothing_is_lost(tmp_path: P
     with closing(open_register(path)) as register:
         assert {row.text for row in register.exclusions.all()} == expected
         assert register.revision() == 80
+
+
+def test_a_file_that_another_process_is_setting_up_is_waited_for(tmp_path: Path) -> None:
+    """SQLite says "locked" to the later of two that switch a new file's journal, at once and without the timeout."""
+    told: list[str] = []
+
+    class Later(sqlite3.Connection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            told.append(sql)
+            if len(told) <= 3:
+                raise sqlite3.OperationalError("database is locked")
+            return super().execute(sql, *arguments)
+
+    with closing(sqlite3.connect(tmp_path / "register.db", factory=Later)) as connection:
+        _use_wal(connection)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert told[:4] == ["PRAGMA journal_mode=WAL"] * 4
 
 
 def test_another_process_sees_a_change_by_the_revision_at_once(site: Site) -> None:
