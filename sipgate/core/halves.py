@@ -26,7 +26,6 @@ from sipgate.core.policy import Permitted
 HALF_NS = 5_000_000_000
 """How long a half waits for the other: CUCM sends both at once, the second perhaps after our answer to the first."""
 
-
 STRANGER_NS = 10_000_000_000
 """How long a call waits for the names of its parties."""
 

@@ -55,6 +55,8 @@ LONGEST_STORY = 32
 _SHOWN = 16
 
 _SOONER_NS = 60_000_000_000
+"""By how much less than ``DENIED_NS`` a call that is offered again and again may be remembered after its last offer."""
+
 _REMEMBERED = 50_000
 """Calls that are over and still known, at most: the oldest are forgotten first."""
 

@@ -40,7 +40,8 @@ LEASE_NS = int(LEASE_SECONDS * 1e9)
 
 CUT_WAIT_SECONDS = 600.0
 """How long what was cut (silence, a failed disk, no key in reach) waits for the end of its session before it is
-journalled. Until the session ends it can be denied all the same: then it is erased, and the journal says so."""
+journalled. Until the session ends it can be denied all the same: then it is erased, and the journal says so. As long
+waits the session of an erased call. Then we end the session: its client may have vanished without a word."""
 
 
 class Afterwards(Protocol):
